@@ -1,0 +1,59 @@
+"""Every exception of the platform.
+
+One hierarchy. A subclass exists only where a caller acts differently on it. Errors of libraries
+are mapped to these at the edge where they arise, with ``raise ... from``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ErrorSource(Enum):
+    """Whose doing an error is: decides the status sent and who is paged."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    STORE = "store"
+    INTERNAL = "internal"
+
+
+class PoruwaError(Exception):
+    """Base of all errors of the platform.
+
+    Args:
+        message: what was wrong and what would be right, one sentence each, no trailing newline.
+        source: whose doing it is.
+        retryable: whether the same call may succeed when made again unchanged.
+        status_hint: the HTTP status (100-999) that a gateway would answer with.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: ErrorSource = ErrorSource.INTERNAL,
+        retryable: bool = False,
+        status_hint: int = 500,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.source = source
+        self.retryable = retryable
+        self.status_hint = status_hint
+
+
+class ConfigError(PoruwaError):
+    """A policy file, or a command line, that cannot be used. The message names place and remedy."""
+
+
+class ProtocolError(PoruwaError):
+    """Bytes of a peer that are not the protocol it should speak."""
+
+
+class UpstreamError(PoruwaError):
+    """An instance that could not be reached or did not answer as it should."""
+
+
+class StackError(PoruwaError):
+    """A part of the stack that cannot start or run: busy port, missing package, full disk."""
