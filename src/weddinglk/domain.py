@@ -11,6 +11,32 @@ from enum import StrEnum
 
 LANGUAGES = ("en", "si", "ta")
 
+# Every value that Venue.facilities can have; labels are in search/vocabulary.py.
+FACILITIES = (
+    "air-conditioning",
+    "beach-access",
+    "bridal-suite",
+    "car-park",
+    "children-area",
+    "dance-floor",
+    "garden",
+    "generator",
+    "guest-rooms",
+    "halal-kitchen",
+    "hill-view",
+    "lake-view",
+    "liquor-licence",
+    "outside-catering",
+    "poruwa",
+    "prayer-room",
+    "sound-system",
+    "step-free",
+    "swimming-pool",
+    "valet-parking",
+    "vegetarian-kitchen",
+    "wifi",
+)
+
 
 class VendorCategory(StrEnum):
     """What a vendor does for a wedding; the values are used in URLs."""
@@ -115,7 +141,7 @@ class Venue:
     guests_max: int
     price_per_guest_lkr: int  # the cheapest menu, what lists sort by
     prices: tuple[PriceLine, ...]
-    facilities: tuple[str, ...]  # keys of messages "facility.*"
+    facilities: tuple[str, ...]  # members of FACILITIES
     booked_dates: tuple[str, ...]  # ISO dates taken, sorted; the rest of the next year is free
     rating: float  # mean of its reviews, 1.0-5.0; 0.0 without reviews
     review_count: int

@@ -1,0 +1,41 @@
+"""``poruwa``: one program, one verb per task. Each verb has its module here.
+
+A failure that people can act on is one clear line on standard error and exit code 2; anything else
+is a fault of ours and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from poruwa.cli import config, gateway, status, up
+from poruwa.errors import PoruwaError
+
+EXIT_FAILURE = 2  # as for a wrong command line
+
+app = typer.Typer(
+    name="poruwa",
+    help="The platform a Python web site stands on: balancing, caching, sessions, operations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(up.up)
+app.command()(gateway.gateway)
+app.command()(status.status)
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``poruwa`` script."""
+    try:
+        app()
+    except PoruwaError as error:
+        sys.stderr.write(f"poruwa: {error.message}\n")
+        sys.exit(EXIT_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Contradictions among stores, bus, database, CDN, images and targets."""
+
+from __future__ import annotations
+
+from poruwa.config.model import CdnProvider, Database, Policy, StoreMode, ValkeyStore
+from poruwa.config.positions import Path
+from poruwa.config.problems import Findings
+from poruwa.units import format_duration
+
+# A layer that lost one heartbeat must not be called unsure at once.
+_HEARTBEATS_PER_LEASE = 2
+_SMALLEST_CLUSTER = 3
+
+
+def check_stores(policy: Policy, findings: Findings) -> None:
+    """Check what stands behind the app and in front of the gateway."""
+    _check_valkey(policy.stores.cache, ("stores", "cache"), findings)
+    bus = policy.stores.bus
+    if bus is not None:
+        _check_valkey(bus, ("stores", "bus"), findings)
+        both = set(bus.nodes) & set(policy.stores.cache.nodes)
+        if both:
+            findings.refuse(
+                ("stores", "bus", "nodes"),
+                f"{min(both)} is the cache as well, which evicts; the bus needs servers with "
+                "maxmemory-policy noeviction",
+            )
+    _check_coherence(policy, findings)
+    _check_database(policy.database, findings)
+    _check_cdn(policy, findings)
+    widths = policy.images.widths
+    if list(widths) != sorted(widths):
+        findings.refuse(("images", "widths"), "are not in order; write the narrowest first")
+
+
+def _check_valkey(store: ValkeyStore, path: Path, findings: Findings) -> None:
+    nodes = (*path, "nodes")
+    if store.mode is StoreMode.EMBEDDED:
+        if store.nodes:
+            findings.refuse(
+                nodes,
+                "an embedded store is started by `poruwa up` and has no nodes; write mode = "
+                '"single", "primary-replica" or "cluster", or drop them',
+            )
+        return
+    if not store.nodes:
+        findings.refuse(
+            (*path, "mode"), f'{store.mode} needs to know where; write nodes = ["redis1:6379"]'
+        )
+    if store.mode is StoreMode.SINGLE and len(store.nodes) > 1:
+        findings.refuse(
+            nodes, 'single means one server; write mode = "cluster" or "primary-replica"'
+        )
+    if store.mode is StoreMode.CLUSTER:
+        if store.database:
+            findings.refuse(
+                (*path, "database"), f"a cluster has only database 0, not {store.database}; write 0"
+            )
+        if 0 < len(store.nodes) < _SMALLEST_CLUSTER:
+            findings.warn(nodes, "fewer than three seeds: a start during a failure may find none")
+    if store.username is not None and store.password is None:
+        findings.refuse(
+            (*path, "username"), 'has no password; write password = "env:REDIS_PASSWORD"'
+        )
+
+
+def _check_coherence(policy: Policy, findings: Findings) -> None:
+    coherence = policy.stores.coherence
+    if coherence.lease_seconds < _HEARTBEATS_PER_LEASE * coherence.heartbeat_seconds:
+        findings.refuse(
+            ("stores", "coherence", "lease"),
+            f"{format_duration(coherence.lease_seconds)} is less than two heartbeats of "
+            f"{format_duration(coherence.heartbeat_seconds)}: one lost would make every layer "
+            "unsure; raise it",
+        )
+    promised = policy.targets.staleness_after_write_seconds
+    if promised < coherence.lease_seconds:
+        findings.refuse(
+            ("targets", "staleness_after_write"),
+            f"{format_duration(promised)} cannot be promised: a layer that is cut off is sure of "
+            f"itself for stores.coherence.lease, {format_duration(coherence.lease_seconds)}; "
+            "raise it",
+        )
+
+
+def _check_database(database: Database, findings: Findings) -> None:
+    path: Path = ("database",)
+    if database.embedded:
+        for key, value in (("primary", database.primary), ("replicas", database.replicas)):
+            if value:
+                findings.refuse(
+                    (*path, key),
+                    "an embedded database is started by `poruwa up`; write embedded = false to use "
+                    "this one, or drop it",
+                )
+    elif database.primary is None:
+        findings.refuse(
+            (*path, "embedded"), 'false needs the server; write primary = "write.example.lk:27017"'
+        )
+    if database.primary is not None and database.primary in database.replicas:
+        index = database.replicas.index(database.primary)
+        findings.refuse(
+            (*path, "replicas", index), f"{database.primary} is the primary; leave it out here"
+        )
+    if database.replicas and database.replica_set is None:
+        findings.warn(
+            (*path, "replicas"),
+            "without replica_set the driver takes the name from the first server that answers",
+        )
+    if database.username is not None and database.password is None:
+        findings.refuse(
+            (*path, "username"), 'has no password; write password = "env:MONGODB_PASSWORD"'
+        )
+    if database.pool.least > database.pool.most:
+        findings.refuse(
+            (*path, "pool", "least"),
+            f"{database.pool.least} is above pool.most, {database.pool.most}; lower it",
+        )
+    if database.connect_seconds > database.operation_seconds:
+        findings.refuse(
+            (*path, "connect"),
+            f"{format_duration(database.connect_seconds)} is longer than database.operation, "
+            f"{format_duration(database.operation_seconds)}, which includes it; lower it",
+        )
+
+
+def _check_cdn(policy: Policy, findings: Findings) -> None:
+    cdn = policy.cdn
+    if cdn.provider is CdnProvider.NONE:
+        for key in ("zone", "token", "bypass_cookie", "domains"):
+            if findings.positions.is_written(("cdn", key)):
+                findings.refuse(
+                    ("cdn", key),
+                    'there is no CDN; write provider = "cloudflare" or "cloudfront", or drop this',
+                )
+        return
+    for key, value in (("zone", cdn.zone), ("token", cdn.token)):
+        if value is None:
+            findings.refuse(
+                ("cdn", "provider"),
+                f"{cdn.provider} cannot be purged without cdn.{key}; add it",
+            )

@@ -1,0 +1,113 @@
+"""Active health checks: one per instance per machine, run by the control process.
+
+Workers do not check: they read the verdicts from the shared memory, where a change is seen by all
+of them at once. Each instance has a task that checks, feeds the result to `rules.health.advance`,
+publishes a changed verdict and sleeps for as long as the rules say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from poruwa.clock import Clock
+from poruwa.config.model import Health
+from poruwa.gateway.health_check import check_instance
+from poruwa.gateway.shared_state import InstanceState, SharedState
+from poruwa.rules.health import HealthState, HealthStatus, advance, next_check_delay
+
+_STATES = {
+    HealthStatus.UNKNOWN: InstanceState.UNKNOWN,
+    HealthStatus.UP: InstanceState.UP,
+    HealthStatus.DOWN: InstanceState.DOWN,
+}
+
+_log = structlog.get_logger(component="health")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One instance to check, and its slot in the shared memory."""
+
+    slot: int
+    pool: str
+    name: str
+    address: str
+    weight: int
+    settings: Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceHealth:
+    """What is known of an instance; times in ``health`` are wall time."""
+
+    target: Target
+    state: InstanceState
+    health: HealthState
+
+
+class HealthMonitor:
+    """Checks targets until cancelled and publishes verdicts.
+
+    Args:
+        random: returns floats of [0, 1); spreads checks over time.
+    """
+
+    def __init__(
+        self,
+        shared: SharedState,
+        targets: Iterable[Target],
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._shared = shared
+        self._targets = tuple(targets)
+        self._clock = clock
+        self._random = random
+        self._known: dict[int, InstanceHealth] = {}
+        for target in self._targets:
+            is_checked = target.settings.enabled
+            state = InstanceState.UNKNOWN if is_checked else InstanceState.UP
+            detail = "not checked yet" if is_checked else "health checks are off"
+            self._publish(target, state, HealthState(since=clock.wall(), detail=detail))
+
+    @property
+    def instances(self) -> tuple[InstanceHealth, ...]:
+        """In the order of the targets."""
+        return tuple(self._known[target.slot] for target in self._targets)
+
+    async def run(self) -> None:
+        """Check every target on its own schedule."""
+        async with asyncio.TaskGroup() as group:
+            for target in self._targets:
+                if target.settings.enabled:
+                    group.create_task(self._watch(target), name=f"health {target.name}")
+
+    async def _watch(self, target: Target) -> None:
+        state = self._known[target.slot].health
+        while True:
+            await asyncio.sleep(next_check_delay(state, target.settings, self._random))
+            result = await check_instance(target.address, target.settings)
+            before = state.status
+            state = advance(state, result, target.settings, self._clock.wall())
+            self._publish(target, _STATES[state.status], state)
+            if state.status is not before:
+                write = _log.info if state.is_up else _log.warning
+                write(
+                    f"instance is {state.status.value}",
+                    pool=target.pool,
+                    instance=target.name,
+                    address=target.address,
+                    reason=state.reason.value,
+                    detail=state.detail,
+                )
+
+    def _publish(self, target: Target, state: InstanceState, health: HealthState) -> None:
+        known = self._known.get(target.slot)
+        if known is None or known.state is not state:
+            self._shared.set_instance(target.slot, state=state, weight=target.weight)
+        self._known[target.slot] = InstanceHealth(target=target, state=state, health=health)

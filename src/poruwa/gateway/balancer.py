@@ -1,0 +1,219 @@
+"""Which instance gets a request: the pool of this worker over the machine's shared view.
+
+Place on the path: between routing and upstream. The choice itself is a function of
+``poruwa.rules.balancing``; this module gathers what it decides on (verdicts, weights, exact load of
+all workers), keeps the affinity table, and holds requests for which nothing is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from poruwa.config.address import parse_address
+from poruwa.config.model import AffinityFailover, BalancingMethod, Limits, Timeouts
+from poruwa.config.model import Gateway as GatewaySection
+from poruwa.config.model import Pool as PoolSection
+from poruwa.gateway.local_bus import InstanceEntry
+from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
+from poruwa.gateway.upstream import InstanceConnections
+from poruwa.rules.affinity import AffinityTable, find_cookie
+from poruwa.rules.balancing import least_connections, round_robin, smooth_weighted
+
+# After a failed connect an instance is passed over for this long while another can serve: the
+# active check needs seconds to see what the kernel says at once.
+AVOID_SECONDS = 1.0
+
+_CHOOSERS: dict[BalancingMethod, Callable[[tuple[int, ...], Sequence[int], int], int]] = {
+    BalancingMethod.ROUND_ROBIN: lambda weights, in_flight, turn: round_robin(len(weights), turn),
+    BalancingMethod.WEIGHTED_ROUND_ROBIN: lambda weights, in_flight, turn: smooth_weighted(
+        weights, turn
+    ),
+    BalancingMethod.LEAST_CONNECTIONS: least_connections,
+}
+
+
+class Waiter(Protocol):
+    """Who waits in the queue for an instance (an exchange)."""
+
+    def on_instance_ready(self) -> None: ...
+
+
+class Instance:
+    """An instance as this worker sees it."""
+
+    __slots__ = ("address", "avoid_until", "connections", "name", "slot", "weight")
+
+    def __init__(self, entry: InstanceEntry, connections: InstanceConnections) -> None:
+        self.slot = entry.slot
+        self.name = entry.name
+        self.address = entry.address
+        self.weight = entry.weight
+        self.connections = connections
+        self.avoid_until = 0.0
+
+
+class Pool:
+    """The instances of one pool; ``choose`` is called once per try of a request.
+
+    Args:
+        section: the pool's policy.
+        entries: its instances with their slots in the shared memory.
+        shared: the machine's view; row: this worker's own cells in it.
+        loop: the worker's event loop, for connections and the queue's deadlines.
+    """
+
+    def __init__(
+        self,
+        section: PoolSection,
+        entries: Sequence[InstanceEntry],
+        *,
+        shared: SharedState,
+        row: WorkerRow,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        timeouts: Timeouts,
+        queue: GatewaySection,
+    ) -> None:
+        self.name = section.name
+        self.row = row
+        self._shared = shared
+        self._loop = loop
+        self._queue = queue
+        self._waiting: deque[Waiter] = deque()
+        self._choose = _CHOOSERS[section.method]
+        self._max_in_flight = section.max_in_flight_per_instance
+        self._turn = 0
+        self.instances = tuple(
+            Instance(entry, _connections(entry, loop, limits, timeouts)) for entry in entries
+        )
+        self._by_name = {instance.name: instance for instance in self.instances}
+        affinity = section.affinity
+        self.affinity = affinity
+        self._table: AffinityTable | None = None
+        self._cookie = b""
+        if affinity is not None and affinity.keys is not None:
+            keys = [key.strip().encode() for key in affinity.keys.reveal().split(",")]
+            self._table = AffinityTable(self.name, self._by_name, keys)
+            self._cookie = affinity.cookie.encode()
+
+    def choose(self, *, now: float, tried: Sequence[Instance], bound: Instance | None) -> Instance | None:
+        """Return the instance for a try, or None when nobody can take it now.
+
+        ``tried`` are passed over while anybody else is left; ``bound`` is the one that an affinity
+        cookie names. Instances found down are never chosen; those that no check has judged yet
+        only when none is known to be up.
+        """
+        if bound is not None and bound not in tried and self._may_serve_bound(bound):
+            return bound
+        ready = self._ready(now, tried)
+        if not ready:
+            return None
+        self._turn += 1
+        if len(ready) == 1:
+            return ready[0]
+        weights = tuple([instance.weight for instance in ready])
+        in_flight = [self._shared.in_flight(instance.slot) for instance in ready]
+        return ready[self._choose(weights, in_flight, self._turn)]
+
+    def cookie_name(self, *, secure: bool) -> bytes:
+        """Return the affinity cookie's name: browsers keep prefixed ones only from secure origins."""
+        return b"__Host-Http-" + self._cookie if secure else self._cookie
+
+    def bound_instance(
+        self, cookies: bytes | None, *, secure: bool
+    ) -> tuple[Instance | None, bool]:
+        """Return the instance a request's cookie binds to, and whether failing over is allowed."""
+        if self._table is None or cookies is None or self.affinity is None:
+            return None, True
+        value = find_cookie(cookies, self.cookie_name(secure=secure))
+        name = self._table.instance(value) if value is not None else None
+        return (
+            self._by_name.get(name) if name is not None else None,
+            self.affinity.failover is AffinityFailover.ANY,
+        )
+
+    def affinity_value(self, instance: Instance) -> bytes:
+        """Return the cookie value that binds to ``instance``."""
+        assert self._table is not None
+        return self._table.value(instance.name)
+
+    @property
+    def has_affinity(self) -> bool:
+        return self._table is not None
+
+    def avoid(self, instance: Instance, *, now: float) -> None:
+        """Pass ``instance`` over for a moment: it did not accept a connection."""
+        instance.avoid_until = now + AVOID_SECONDS
+
+    def wait(self, waiter: Waiter) -> bool:
+        """Queue ``waiter`` until an instance is ready; False when the queue is full."""
+        if len(self._waiting) >= self._queue.queue_requests:
+            return False
+        self._waiting.append(waiter)
+        return True
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        """Take ``waiter`` out of the queue."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+    def serve_waiting(self, *, now: float) -> None:
+        """Let queued requests go on, in their order, as far as instances are ready."""
+        for _ in range(len(self._waiting)):
+            if not self._ready(now, ()):
+                return
+            self._waiting.popleft().on_instance_ready()
+
+    def sweep(self, *, now: float) -> None:
+        """Close connections that were idle for too long, and look after the queue."""
+        for instance in self.instances:
+            instance.connections.close_idle(now=now)
+        if self._waiting:
+            self.serve_waiting(now=now)
+
+    def close(self) -> None:
+        """Close all connections to instances."""
+        for instance in self.instances:
+            instance.connections.close()
+
+    def _ready(self, now: float, tried: Sequence[Instance]) -> list[Instance]:
+        """Return the instances that may take a request, the best known tier of them."""
+        state = self._shared.state
+        up: list[Instance] = []
+        unknown: list[Instance] = []
+        for instance in self.instances:
+            verdict = state(instance.slot)
+            if verdict == InstanceState.UP:
+                up.append(instance)
+            elif verdict == InstanceState.UNKNOWN:
+                unknown.append(instance)
+        ready = up or unknown
+        if self._max_in_flight:
+            in_flight = self._shared.in_flight
+            ready = [each for each in ready if in_flight(each.slot) < self._max_in_flight]
+        if len(ready) > 1 or tried:
+            better = [each for each in ready if each not in tried and each.avoid_until <= now]
+            # Somebody avoided, or tried before, is still better than nobody.
+            return better or [each for each in ready if each not in tried] or ready
+        return ready
+
+    def _may_serve_bound(self, instance: Instance) -> bool:
+        """Tell whether bound clients may go to ``instance``: also while it drains."""
+        state = self._shared.state(instance.slot)
+        return state != InstanceState.DOWN and instance.avoid_until <= self._loop.time()
+
+
+def _connections(
+    entry: InstanceEntry, loop: asyncio.AbstractEventLoop, limits: Limits, timeouts: Timeouts
+) -> InstanceConnections:
+    return InstanceConnections(
+        parse_address(entry.address),
+        loop,
+        limit=limits.upstream_connections_per_instance,
+        connect_seconds=timeouts.connect_seconds,
+        idle_seconds=timeouts.upstream_idle_seconds,
+        head_limit_bytes=limits.header_bytes,
+    )

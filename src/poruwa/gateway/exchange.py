@@ -1,0 +1,507 @@
+"""One request and its answer: from the parsed head to the last byte, over as many tries as it takes.
+
+Place on the path: it carries a request through the stages that ``gateway.pipeline`` lists. Callbacks
+of two connections meet here (the client's and the instance's); there is no task and no future, so a
+request costs what its callbacks cost. Every way an exchange can end goes through ``_end``, once.
+
+What is sent again, and when, is decided in ``poruwa.rules.retry``. The heads that are sent come from
+``gateway.heads``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poruwa.errors import UpstreamError
+from poruwa.gateway import pipeline
+from poruwa.gateway.balancer import Instance, Pool
+from poruwa.gateway.error_pages import error_response
+from poruwa.gateway.heads import (
+    interim_head,
+    own_head,
+    request_head,
+    response_head,
+    switching_head,
+)
+from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
+from poruwa.rules.message import CHUNKED, RefusalReason
+from poruwa.rules.retry import IDEMPOTENT_METHODS, FailureKind, may_retry
+
+if TYPE_CHECKING:
+    from poruwa.gateway.gateway import Gateway
+    from poruwa.gateway.listener import ClientConnection
+    from poruwa.gateway.routes import GatewayRoute
+    from poruwa.gateway.upstream import UpstreamConnection
+
+CLIENT_GONE_STATUS = 499  # nginx's number for a client that closed before its answer; never sent
+
+
+class Exchange:
+    """A request under way. ``started_at`` is loop time in seconds, ``status`` 0 until known."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_body_complete",
+        "_chunked_to_client",
+        "_client_blocked",
+        "_close_delimited",
+        "_sent_at_pool",
+        "_tried",
+        "_upstream_blocked",
+        "_waiting_in",
+        "bound",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "client_address",
+        "connection",
+        "failover_allowed",
+        "forwarding",
+        "framing",
+        "gateway",
+        "head",
+        "identity",
+        "instance",
+        "is_secure",
+        "is_upgrade",
+        "keep_alive",
+        "method",
+        "nominated",
+        "path",
+        "pool",
+        "request_id",
+        "response_begun",
+        "response_lines",
+        "route",
+        "started_at",
+        "status",
+        "target",
+        "tries",
+    )
+
+    pool: Pool
+
+    def __init__(
+        self, gateway: Gateway, client: ClientConnection, head: RequestHead, framing: int
+    ) -> None:
+        self.gateway = gateway
+        self.client = client
+        self.head = head
+        self.framing = framing
+        self.method = head.method
+        self.target = head.target
+        self.path = b""
+        self.route: GatewayRoute = gateway.no_route
+        self.started_at = gateway.loop.time()
+        close, upgrade, self.nominated = head.connection_options()
+        self.keep_alive = not close
+        self.is_upgrade = (
+            upgrade and framing == 0 and head.minor_version == 1 and b"upgrade" in head.fields
+        )
+        self.client_address = client.peer_host or "unix"
+        self.is_secure = False
+        self.forwarding = b""  # lines for the instance: whom it serves
+        self.identity = b""  # lines for the instance: request id and trace
+        self.response_lines = b""  # lines that stages add to the response
+        self.request_id = b""
+        self.status = 0
+        self.bytes_in = len(head.raw)
+        self.bytes_out = 0
+        self.tries = 0
+        self.response_begun = False
+        self.instance: Instance | None = None
+        self.bound: Instance | None = None
+        self.failover_allowed = True
+        self.connection: UpstreamConnection | None = None
+        self._tried: list[Instance] = []
+        self._waiting_in: Pool | None = None
+        self._sent_at_pool: Pool | None = None
+        self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
+        self._body_bytes = 0
+        self._body_complete = framing == 0
+        self._chunked_to_client = False
+        self._close_delimited = False
+        self._client_blocked = False
+        self._upstream_blocked = False
+
+    def begin(self) -> None:
+        """Take the request through the stages until one answers it or an instance has it."""
+        pipeline.handle(self)
+
+    # What stages call.
+
+    def answer(
+        self, status: int, fields: bytes = b"", body: bytes = b"", *, keep_alive: bool = True
+    ) -> None:
+        """Answer without an instance: ``fields`` are header lines, each with its CRLF."""
+        self.keep_alive = self.keep_alive and keep_alive and not self.gateway.is_draining
+        if self.method == b"HEAD":
+            length, body = len(body), b""
+        else:
+            length = len(body)
+        lines = b"Date: %b\r\n%bContent-Length: %d\r\nX-Request-Id: %b\r\n%b%b" % (
+            self.gateway.http_date(),
+            fields,
+            length,
+            self.request_id,
+            self.response_lines,
+            b"" if self.keep_alive else b"Connection: close\r\n",
+        )
+        self._write_last(status, own_head(status, lines) + body)
+
+    def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
+        """Answer with an error page, as HTML or a problem document."""
+        self.keep_alive = self.keep_alive and not self.gateway.is_draining
+        self._write_last(
+            status,
+            error_response(
+                status,
+                accept=self.head.fields.get(b"accept", b""),
+                request_id=self.request_id,
+                head_only=self.method == b"HEAD",
+                keep_alive=self.keep_alive,
+                date=self.gateway.http_date(),
+                retry_after=retry_after,
+                extra_lines=self.response_lines,
+            ),
+        )
+
+    def dispatch(self) -> None:
+        """Choose an instance and ask for a connection to it; wait in the queue if none is ready."""
+        loop_time = self.gateway.loop.time()
+        instance = self.pool.choose(now=loop_time, tried=self._tried, bound=self.bound)
+        if instance is None or (
+            self.bound is not None and instance is not self.bound and not self.failover_allowed
+        ):
+            self._wait_for_instance()
+            return
+        self.tries += 1
+        self._tried.append(instance)
+        self.instance = instance
+        self.pool.row.begin(instance.slot)
+        self._sent_at_pool = self.pool
+        replayable = self._body is not None and self._may_be_sent_twice()
+        instance.connections.acquire(self, now=loop_time, replayable=replayable)
+
+    # From the client's connection.
+
+    def on_request_body(self, data: bytes, *, complete: bool) -> None:
+        """Take body bytes: keep them for another try while they are few, send them on."""
+        self.bytes_in += len(data)
+        self._body_bytes += len(data)
+        self._body_complete = complete
+        limit = self.route.body_bytes
+        if limit and self._body_bytes > limit:
+            self.client._refuse(RefusalReason.BODY_TOO_LARGE)
+            return
+        if self._body is not None:
+            if data:
+                self._body.append(data)
+            if self._body_bytes > self.gateway.replay_body_bytes and self.connection is not None:
+                self._body = None
+        if self.connection is not None:
+            self._send_body(data, complete=complete)
+        elif self._body_bytes > self.gateway.limits.buffer_bytes:
+            self.client.pause_reading()
+
+    def on_client_lost(self) -> None:
+        """The client went away: so does the request."""
+        self.status = self.status or CLIENT_GONE_STATUS
+        self._end()
+
+    def on_refused(self, reason: RefusalReason) -> None:
+        """The client's connection refuses the rest of this request and answers it itself."""
+        self.gateway.metrics.refused(reason.code)
+        self.status = reason.status
+        self._end()
+
+    def on_client_writable(self, *, writable: bool) -> None:
+        """Pass the client's back-pressure on to the instance."""
+        self._client_blocked = not writable
+        if self.connection is not None and self.response_begun:
+            if writable:
+                self.connection.transport.resume_reading()
+            else:
+                self.connection.transport.pause_reading()
+        self._set_response_deadline()
+
+    def on_client_tunnel_data(self, data: bytes) -> None:
+        self.bytes_in += len(data)
+        self.client.deadline = self._tunnel_deadline()
+        if self.connection is not None:
+            self.connection.transport.write(data)
+
+    def on_client_tunnel_eof(self) -> None:
+        if self.connection is not None:
+            self.connection.transport.write_eof()
+
+    def on_deadline(self) -> None:
+        """Act on the deadline of the client's connection while this exchange has it."""
+        if self._waiting_in is not None:
+            self._leave_queue()
+            self.answer_error(503, retry_after=1)
+        elif self.response_begun:
+            self.client.abort()
+        elif self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.abandon()
+            self._try_failed(
+                FailureKind.FIRST_BYTE_TIMEOUT,
+                UpstreamError("the instance did not answer in time", status_hint=504),
+                reused=False,
+            )
+
+    # From the balancer's queue.
+
+    def on_instance_ready(self) -> None:
+        self._waiting_in = None
+        self.dispatch()
+
+    # From the connection to the instance.
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """Send the request, with what of its body is here."""
+        self.connection = connection
+        assert self.instance is not None
+        self._upstream_blocked = False
+        write = connection.transport.write
+        write(request_head(self))
+        if self._body:
+            for data in self._body:
+                write(encode_chunk(data) if self.framing == CHUNKED else data)
+        if self._body_complete:
+            if self.framing == CHUNKED:
+                write(LAST_CHUNK)
+            self._set_first_byte_deadline()
+        elif self._body is not None and self._body_bytes > self.gateway.replay_body_bytes:
+            self._body = None
+        if not self._body_complete and not self._upstream_blocked:
+            self.client.resume_reading()
+
+    def on_connect_failed(self, error: UpstreamError) -> None:
+        assert self.instance is not None
+        self.gateway.metrics.connect_failed(self.instance.name)
+        self.pool.avoid(self.instance, now=self.gateway.loop.time())
+        kind = FailureKind.CONNECT if error.status_hint == 502 else FailureKind.CONNECT_TIMEOUT
+        self._try_failed(kind, error, reused=False)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Pass 100, 102, 103 on, to clients that know interim responses (HTTP/1.1)."""
+        if self.head.minor_version:
+            self.client.transport.write(interim_head(head))
+
+    def on_response(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None:
+        """Send the head on with the first bytes of the body, in one write."""
+        self.response_begun = True
+        self.status = head.status
+        self._body = None
+        if framing < 0:  # chunked or until close: our own chunks, or until close for HTTP/1.0
+            self._chunked_to_client = self.head.minor_version == 1
+            self._close_delimited = not self._chunked_to_client
+            if self._chunked_to_client and body:
+                body = encode_chunk(body)
+            if self._chunked_to_client and complete:
+                body += LAST_CHUNK
+        self.keep_alive = (
+            self.keep_alive
+            and self._body_complete
+            and not self._close_delimited
+            and not self.gateway.is_draining
+        )
+        data = response_head(self, head, chunked=self._chunked_to_client)
+        if body:
+            data += body
+        self.bytes_out = len(data)
+        self.client.transport.write(data)
+        if complete:
+            self._response_complete()
+        else:
+            self._set_response_deadline()
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        if self._chunked_to_client:
+            data = encode_chunk(data) if data else b""
+            if complete:
+                data += LAST_CHUNK
+        if data:
+            self.bytes_out += len(data)
+            self.client.transport.write(data)
+        if complete:
+            self._response_complete()
+        else:
+            self._set_response_deadline()
+
+    def on_switched(self, head: ResponseHead, data: bytes) -> None:
+        """Join the two connections when the client asked for the switch (RFC 9110 section 7.8)."""
+        if not self.is_upgrade:
+            assert self.connection is not None
+            connection, self.connection = self.connection, None
+            connection.abandon()
+            self._settle_instance()
+            self.answer_error(502)
+            return
+        self.response_begun = True
+        self.keep_alive = False
+        self.status = 101
+        self.gateway.metrics.counted("upgraded")
+        first = switching_head(self, head) + data
+        self.bytes_out += len(first)
+        self.client.transport.write(first)
+        self.client.deadline = self._tunnel_deadline()
+        self.client.begin_tunnel()
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        self.client.deadline = self._tunnel_deadline()
+        self.client.transport.write(data)
+
+    def on_tunnel_eof(self) -> None:
+        if self.client.transport.can_write_eof():
+            self.client.transport.write_eof()
+
+    def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None:
+        """The connection ended, or what came on it is not HTTP."""
+        if connection is not self.connection:
+            return
+        self.connection = None
+        if self.response_begun:
+            # What was promised cannot be kept; only an aborted connection tells the client so.
+            was_tunnel = self.status == 101
+            self._end()
+            if was_tunnel:
+                self.client.close()
+            else:
+                self.client.abort()
+            return
+        kind = FailureKind.MALFORMED if connection.received_any else FailureKind.CLOSED
+        self._try_failed(kind, error, reused=connection.requests > 1)
+
+    def on_upstream_writable(self, *, writable: bool) -> None:
+        """Pass the instance's back-pressure on to the client."""
+        self._upstream_blocked = not writable
+        if writable:
+            self.client.resume_reading()
+        else:
+            self.client.pause_reading()
+
+    # Inside.
+
+    def _send_body(self, data: bytes, *, complete: bool) -> None:
+        assert self.connection is not None
+        write = self.connection.transport.write
+        if self.framing == CHUNKED:
+            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
+        if data:
+            write(data)
+        if complete:
+            if self.response_begun:
+                self._set_response_deadline()
+            else:
+                self._set_first_byte_deadline()
+
+    def _may_be_sent_twice(self) -> bool:
+        return self.method in IDEMPOTENT_METHODS or b"idempotency-key" in self.head.fields
+
+    def _wait_for_instance(self) -> None:
+        """Queue the request, or answer 503 when there is no queue or it is full."""
+        pool = self.pool
+        if not pool.wait(self):
+            self.answer_error(503, retry_after=1)
+            return
+        self._waiting_in = pool
+        self.client.deadline = self.gateway.now + self.gateway.queue_seconds
+
+    def _leave_queue(self) -> None:
+        if self._waiting_in is not None:
+            self._waiting_in.stop_waiting(self)
+            self._waiting_in = None
+
+    def _try_failed(self, kind: FailureKind, error: UpstreamError, *, reused: bool) -> None:
+        """Try again where the rules allow it, else answer with the failure."""
+        assert self.instance is not None
+        instance, gateway = self.instance, self.gateway
+        self._settle_instance()
+        decision = may_retry(
+            method=self.method,
+            idempotency_key=b"idempotency-key" in self.head.fields,
+            bytes_sent=kind not in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT),
+            connection_reused=reused,
+            response_begun=self.response_begun,
+            body_replayable=self._body is not None,
+            failure=kind,
+        )
+        if decision.is_retry:
+            # An instance that closes an idle connection as we use it is nobody's failure: such a
+            # try is free, the instance may have the next one too, and each one uses up one more
+            # kept connection, so that they end.
+            if reused and kind is FailureKind.CLOSED:
+                self._tried.remove(instance)
+                self.tries -= 1
+                gateway.metrics.retried("idle-close")
+                self.dispatch()
+                return
+            if self.tries < gateway.tries and gateway.take_retry():
+                gateway.metrics.retried(kind.value)
+                self.dispatch()
+                return
+        gateway.log_failure(self, instance, error, decision)
+        self.answer_error(error.status_hint)
+
+    def _response_complete(self) -> None:
+        connection, self.connection = self.connection, None
+        assert connection is not None
+        keep_alive = self.keep_alive
+        client = self.client
+        if not self._body_complete:
+            connection.is_reusable = False
+        self._end()
+        connection.release()
+        client.end_exchange(keep_alive=keep_alive)
+
+    def _write_last(self, status: int, data: bytes) -> None:
+        """Send a whole answer made here and go on with the connection."""
+        self.status = status
+        self.bytes_out = len(data)
+        client = self.client
+        keep_alive = self.keep_alive and self._body_complete
+        client.transport.write(data)
+        self._end()
+        client.end_exchange(keep_alive=keep_alive)
+
+    def _settle_instance(self) -> None:
+        """Take the request off the instance's load; exactly once for each ``begin``."""
+        pool, self._sent_at_pool = self._sent_at_pool, None
+        if pool is not None and self.instance is not None:
+            pool.row.end(self.instance.slot)
+
+    def _end(self) -> None:
+        """Settle accounts: load, connection, metrics, log. Called exactly once."""
+        self._leave_queue()
+        instance = self.instance
+        if self._sent_at_pool is not None:
+            self._settle_instance()
+            if instance is not None and self.connection is None and not self.response_begun:
+                instance.connections.give_up(self)
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abandon()
+        if self.client.exchange is self:
+            self.client.exchange = None
+        self.gateway.record(self)
+
+    def _set_first_byte_deadline(self) -> None:
+        seconds = self.route.first_byte_seconds
+        self.client.deadline = self.gateway.now + seconds if seconds else float("inf")
+
+    def _set_response_deadline(self) -> None:
+        gateway = self.gateway
+        if not self.response_begun or self.status == 101:
+            return
+        timeouts = gateway.timeouts
+        seconds = timeouts.body_seconds if self._client_blocked else timeouts.response_seconds
+        self.client.deadline = gateway.now + seconds if seconds else float("inf")
+
+    def _tunnel_deadline(self) -> float:
+        seconds = self.gateway.timeouts.tunnel_seconds
+        return self.gateway.now + seconds if seconds else float("inf")

@@ -1,0 +1,236 @@
+"""The gateway of one worker: what all its connections share, and its once-in-a-while work.
+
+Built from a policy and a topology, never changed by requests but for its counters. The sweep looks
+at every connection's deadline four times a second, which costs one attribute a connection and
+spares a timer a request; deadlines are therefore up to a quarter of a second late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from email.utils import formatdate
+from pathlib import Path
+
+import structlog
+
+from poruwa.config.model import Policy
+from poruwa.config.model import Route
+from poruwa.errors import UpstreamError
+from poruwa.gateway.balancer import Instance, Pool
+from poruwa.gateway.exchange import Exchange
+from poruwa.gateway.listener import ClientConnection
+from poruwa.gateway.local_bus import Topology
+from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
+from poruwa.gateway.shared_state import SharedState, WorkerRow
+from poruwa.observe.access_log import AccessLog, LineClock, access_line
+from poruwa.observe.metrics import GatewayMetrics
+from poruwa.rules.forwarding import TrustedNetworks
+from poruwa.rules.message import RefusalReason
+from poruwa.rules.retry import RetryBudget, RetryDecision
+from poruwa.rules.trace import RandomIds
+
+SWEEP_SECONDS = 0.25
+
+_log = structlog.get_logger(component="gateway")
+
+
+class Gateway:
+    """Everything that connections and exchanges of a worker refer to.
+
+    ``now`` is loop time in seconds as of the last sweep: good enough for deadlines.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        topology: Topology,
+        *,
+        shared: SharedState,
+        row: WorkerRow,
+        loop: asyncio.AbstractEventLoop,
+        access_log: AccessLog | None,
+        folder: Path,
+    ) -> None:
+        self.loop = loop
+        self.row = row
+        self.limits = policy.limits
+        self.timeouts = policy.timeouts
+        self.replay_body_bytes = policy.retry.replay_body_bytes
+        self.queue_seconds = policy.gateway.queue_seconds
+        self.tries = 1 + policy.retry.attempts
+        self.trusted = TrustedNetworks(policy.trust.proxies)
+        self.metrics = GatewayMetrics()
+        self.random = RandomIds()
+        self.new_request_id = self.random.request_id
+        self.access_log = access_log
+        self.is_draining = False
+        self.now = loop.time()
+        self.requests = 0
+        entries = {pool.name: pool.instances for pool in topology.pools}
+        self.pools = {
+            section.name: Pool(
+                section,
+                entries.get(section.name, ()),
+                shared=shared,
+                row=row,
+                loop=loop,
+                limits=policy.limits,
+                timeouts=policy.timeouts,
+                queue=policy.gateway,
+            )
+            for section in policy.pools
+        }
+        self.routes = GatewayRoutes(policy, self.pools, folder=folder)
+        self.no_route = GatewayRoute(Route(name=NO_ROUTE, path="/*"), policy, {}, folder=folder)
+        self.connections: set[ClientConnection] = set()
+        self._per_client: Counter[str] = Counter()
+        self._retry_budget = RetryBudget(
+            policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
+        )
+        self._log_clock = LineClock()
+        self._date_second = 0
+        self._date = b""
+        self._sweep_handle: asyncio.TimerHandle | None = None
+
+    # Connections.
+
+    def admit(self, connection: ClientConnection) -> RefusalReason | None:
+        """Count a new connection; return why it is not taken, if so."""
+        self.connections.add(connection)
+        limits = self.limits
+        if len(self.connections) > limits.connections:
+            return RefusalReason.CONNECTIONS
+        if limits.connections_per_client:
+            host = connection.peer_host or ""
+            self._per_client[host] += 1
+            if self._per_client[host] > limits.connections_per_client:
+                return RefusalReason.CLIENT_CONNECTIONS
+        return None
+
+    def forget(self, connection: ClientConnection) -> None:
+        """Drop a connection that closed."""
+        self.connections.discard(connection)
+        if self.limits.connections_per_client:
+            host = connection.peer_host or ""
+            self._per_client[host] -= 1
+            if self._per_client[host] <= 0:
+                del self._per_client[host]
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def close(self) -> None:
+        """Abort every connection, to clients and to instances."""
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+        for pool in self.pools.values():
+            pool.close()
+
+    def close_idle_connections(self) -> None:
+        """Close the client connections that are between two requests."""
+        for connection in list(self.connections):
+            if connection.is_idle:
+                connection.close()
+
+    # For exchanges.
+
+    def http_date(self) -> bytes:
+        """Return the value of a Date field (RFC 9110 section 5.6.7), rebuilt once a second."""
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def take_retry(self) -> bool:
+        """Take one retry out of the budget, if there is one."""
+        return self._retry_budget.take(self.loop.time())
+
+    def record(self, exchange: Exchange) -> None:
+        """Count and log a finished exchange."""
+        self.requests += 1
+        self._retry_budget.deposit()
+        seconds = self.loop.time() - exchange.started_at
+        instance = exchange.instance
+        instance_name = instance.name if instance is not None else None
+        route = exchange.route.name
+        self.metrics.record(
+            route, exchange.status, instance_name, seconds, exchange.bytes_in, exchange.bytes_out
+        )
+        if self.access_log is not None:
+            now = time.time()
+            fields = exchange.head.fields
+            line = access_line(
+                time_text=self._log_clock.text(now - seconds),
+                client=exchange.client_address,
+                method=exchange.method,
+                target=exchange.target,
+                status=exchange.status,
+                bytes_in=exchange.bytes_in,
+                bytes_out=exchange.bytes_out,
+                seconds=seconds,
+                instance=instance_name,
+                route=route,
+                request_id=exchange.request_id,
+                tries=exchange.tries,
+                user_agent=fields.get(b"user-agent", b""),
+                referer=fields.get(b"referer", b""),
+            )
+            self.access_log.write(line, self.loop.time())
+
+    def count_refusal(
+        self, connection: ClientConnection, reason: RefusalReason, request_id: bytes
+    ) -> None:
+        """Count and log bytes that never became a request."""
+        self.requests += 1
+        self.metrics.refused(reason.code)
+        self.metrics.record(NO_ROUTE, reason.status, None, 0.0, 0, 0)
+        _log.info(
+            "refused",
+            reason=reason.code,
+            client=connection.peer_host,
+            request_id=request_id.decode(),
+        )
+
+    def log_failure(
+        self, exchange: Exchange, instance: Instance, error: UpstreamError, decision: RetryDecision
+    ) -> None:
+        """Log a request that no further try could save."""
+        _log.warning(
+            "request failed",
+            instance=instance.name,
+            reason=error.message,
+            retry=decision.value,
+            tries=exchange.tries,
+            request_id=exchange.request_id.decode(),
+        )
+
+    # Once in a while.
+
+    def _sweep(self) -> None:
+        self.now = now = self.loop.time()
+        self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        for connection in [each for each in self.connections if each.deadline < now]:
+            connection.expire()
+        for pool in self.pools.values():
+            pool.sweep(now=now)
+        if self.access_log is not None:
+            self.access_log.tick(now)
+        self.row.set_load(connections=len(self.connections), requests=self.requests)
+
+    def snapshot(self) -> bytes:
+        """Return this worker's metrics, its gauges brought up to date."""
+        metrics = self.metrics
+        idle = sum(connection.is_idle for connection in self.connections)
+        metrics.connections = {"idle": idle, "active": len(self.connections) - idle}
+        metrics.in_flight = {
+            instance.name: self.row.in_flight(instance.slot)
+            for pool in self.pools.values()
+            for instance in pool.instances
+        }
+        return metrics.snapshot()

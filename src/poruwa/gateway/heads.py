@@ -1,0 +1,121 @@
+"""The heads that the gateway sends: to instances and to clients.
+
+Each is the received block of field lines with spans cut out and lines added; what no rule knows goes
+through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), clients' claims about
+addresses, hosts and targets too (``rules.forwarding``).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from poruwa.net.http1 import HOP_BY_HOP, RequestHead, ResponseHead
+from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
+from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
+from poruwa.rules.message import CHUNKED
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+
+_NOT_SENT_UPSTREAM = HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"traceparent", b"x-request-id"}
+_NOT_SENT_TO_CLIENTS = HOP_BY_HOP | {b"x-request-id"}
+_NOT_SENT_WITHOUT_BODY = _NOT_SENT_TO_CLIENTS | {b"content-length"}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def request_head(exchange: Exchange) -> bytes:
+    """Return the head of the request as its instance gets it.
+
+    Always HTTP/1.1, the body framed as it was; ``Via`` as RFC 9110 section 7.6.3 demands.
+    """
+    head: RequestHead = exchange.head
+    framing = b""
+    if exchange.framing == CHUNKED:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    elif exchange.is_upgrade:
+        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.fields[b"upgrade"]
+    if not head.host:  # HTTP/1.0 without Host: HTTP/1.1 has none without
+        framing += b"Host: localhost\r\n"
+    return b"%b %b HTTP/1.1%b\r\n%b%bVia: 1.%d poruwa\r\n%b\r\n" % (
+        exchange.method,
+        exchange.target,
+        head.block_without(_NOT_SENT_UPSTREAM, exchange.nominated),
+        exchange.forwarding,
+        exchange.identity,
+        head.minor_version,
+        framing,
+    )
+
+
+def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> bytes:
+    """Return the head of the final response as the client gets it."""
+    status = head.status
+    cut = _NOT_SENT_TO_CLIENTS
+    if status == 204 or chunked:
+        cut = _NOT_SENT_WITHOUT_BODY
+    lines = b"X-Request-Id: " + exchange.request_id + b"\r\n"
+    if b"date" not in head.fields:  # RFC 9110 section 6.6.1
+        lines += b"Date: " + exchange.gateway.http_date() + b"\r\n"
+    if chunked:
+        lines += b"Transfer-Encoding: chunked\r\n"
+    if not exchange.keep_alive:
+        lines += b"Connection: close\r\n"
+    elif exchange.head.minor_version == 0:
+        lines += b"Connection: keep-alive\r\n"
+    if exchange.pool.has_affinity and exchange.route.affinity:
+        lines += _affinity_line(exchange, head)
+    if exchange.response_lines:
+        lines += exchange.response_lines
+    return b"HTTP/1.1 %d %b%b\r\n%b\r\n" % (
+        status,
+        head.reason,
+        head.block_without(cut, head.connection_options()[2]),
+        lines,
+    )
+
+
+def interim_head(head: ResponseHead) -> bytes:
+    """Return a 1xx response as the client gets it."""
+    block = head.block_without(_NOT_SENT_WITHOUT_BODY, None)
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, block)
+
+
+def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
+    """Return the 101 response as the client gets it, with the fields that make the switch."""
+    return b"HTTP/1.1 101 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
+        head.reason,
+        head.block_without(_NOT_SENT_WITHOUT_BODY, None),
+        head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
+        exchange.request_id,
+    )
+
+
+def own_head(status: int, lines: bytes) -> bytes:
+    """Return the head of an answer made here; ``lines`` each end in CRLF."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _REASONS.get(status, b""), lines)
+
+
+def _affinity_line(exchange: Exchange, head: ResponseHead) -> bytes:
+    """Return the ``Set-Cookie`` line that binds the client, where it is needed and allowed.
+
+    Only on a response that no shared cache may store: a stored one would bind everybody.
+    """
+    instance, pool = exchange.instance, exchange.pool
+    if instance is None or instance is exchange.bound or pool.affinity is None:
+        return b""
+    fields = head.fields
+    if not may_carry_cookie(
+        exchange.method,
+        head.status,
+        fields.get(b"cache-control"),
+        targeted=fields.get(b"cdn-cache-control"),
+        has_expires=b"expires" in fields,
+    ):
+        return b""
+    return set_cookie_line(
+        pool.cookie_name(secure=exchange.is_secure),
+        pool.affinity_value(instance),
+        secure=exchange.is_secure,
+        max_age=int(pool.affinity.max_age_seconds),
+    )

@@ -1,0 +1,360 @@
+"""The client's side: bytes of a connection in, one exchange at a time out.
+
+Place on the path: first stage of the gateway. A connection is a state machine whose states are
+``Phase``; requests of one connection are served in order, so that pipelining needs no queue: bytes
+that come early stay in ``_buffer``, reading stops when that holds ``limits.buffer_bytes``.
+
+Memory of one connection: the head (``limits.header_bytes`` at most), the early bytes
+(``limits.buffer_bytes``), the body kept for another try (``retry.replay_body_bytes``), and in each
+direction what the transport has not yet sent (``limits.buffer_bytes`` and one read of 256 KiB).
+
+Does not know instances, routes or caches. Source: RFC 9112 sections 2.2, 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from poruwa.gateway.error_pages import error_response
+from poruwa.gateway.exchange import Exchange
+from poruwa.net.http1 import ChunkedDecoder, Refused, has_bare_line_end, parse_request_head
+from poruwa.rules.message import CHUNKED, RefusalReason, request_framing
+
+if TYPE_CHECKING:
+    from poruwa.gateway.gateway import Gateway
+
+LINGER_SECONDS = 2.0  # after an early answer: the client may still send and must not get a reset
+LINGER_BYTES = 1 << 20
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
+    TUNNEL = "tunnel"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client; ``deadline`` is loop time, looked at by the gateway's sweep."""
+
+    __slots__ = (
+        "_body_left",
+        "_buffer",
+        "_decoder",
+        "_lingered_bytes",
+        "_reading_paused",
+        "deadline",
+        "eof",
+        "exchange",
+        "forwarding",
+        "gateway",
+        "is_tls",
+        "is_trusted",
+        "listener_port",
+        "peer",
+        "peer_host",
+        "phase",
+        "requests",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+    is_trusted: bool
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        is_tls: bool,
+        listener_port: int,
+        peer_host: str | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self.is_tls = is_tls
+        self.listener_port = listener_port
+        self.peer_host = peer_host  # from a PROXY header; else the socket's
+        self.phase = Phase.HEAD
+        self.exchange: Exchange | None = None
+        self.forwarding: bytes | None = None  # fields for an untrusted peer, the same each time
+        self.requests = 0
+        self.eof = False
+        self.deadline = 0.0
+        self._buffer = b""
+        self._body_left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._lingered_bytes = 0
+        self._reading_paused = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        gateway = self.gateway
+        if self.peer_host is None:
+            peer = transport.get_extra_info("peername")
+            self.peer_host = peer[0] if isinstance(peer, tuple) else ""
+        self.is_trusted = gateway.trusted.contains(self.peer_host or None)
+        self.deadline = gateway.now + gateway.timeouts.header_seconds
+        self.transport.set_write_buffer_limits(high=gateway.limits.buffer_bytes)
+        refusal = gateway.admit(self)
+        if refusal is not None:
+            self._refuse(refusal)
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase is Phase.HEAD:
+            self._take_heads(self._buffer + data if self._buffer else data)
+        elif phase is Phase.BODY:
+            self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+            self._take_body(data)
+        elif phase is Phase.ANSWER:
+            self._buffer += data
+            if len(self._buffer) > self.gateway.limits.buffer_bytes:
+                self.pause_reading()
+        elif phase is Phase.TUNNEL:
+            assert self.exchange is not None
+            self.exchange.on_client_tunnel_data(data)
+        elif phase is Phase.LINGER:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > LINGER_BYTES:
+                self.close()
+
+    def eof_received(self) -> bool:
+        """Keep the sending side open for a client that only closed its own (as HAProxy does)."""
+        self.eof = True
+        if self.phase is Phase.ANSWER and not self.is_tls:
+            return True
+        if self.phase is Phase.TUNNEL and not self.is_tls:
+            assert self.exchange is not None
+            self.exchange.on_client_tunnel_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.phase = Phase.CLOSED
+        self.gateway.forget(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_lost()
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_client_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_client_writable(writable=True)
+
+    # For the exchange.
+
+    def pause_reading(self) -> None:
+        """Stop taking bytes from the client; idempotent."""
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take bytes from the client again; idempotent."""
+        if self._reading_paused and self.phase is not Phase.CLOSED:
+            self._reading_paused = False
+            self.transport.resume_reading()
+            if self.phase is Phase.BODY:
+                self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+
+    def begin_tunnel(self) -> None:
+        """Hand every further byte to the exchange, starting with those that came early."""
+        self.phase = Phase.TUNNEL
+        early, self._buffer = self._buffer, b""
+        self.resume_reading()
+        if early and self.exchange is not None:
+            self.exchange.on_client_tunnel_data(early)
+
+    def end_exchange(self, *, keep_alive: bool) -> None:
+        """Go on with the next request, or close when the answer has been sent."""
+        unread_body = self.phase is Phase.BODY
+        self.exchange = None
+        if self.phase is Phase.CLOSED:
+            return
+        if unread_body:
+            self._linger()
+        elif not keep_alive or self.eof:
+            self.close()
+        else:
+            self.phase = Phase.HEAD
+            self.deadline = self.gateway.now + self.gateway.timeouts.idle_seconds
+            if self._buffer:
+                # In its own turn: answers made here without an instance must not recurse.
+                self.gateway.loop.call_soon(self._take_early)
+            elif self._reading_paused:
+                self.resume_reading()
+
+    def close(self) -> None:
+        """Close when what was written has been sent."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once: the client sees that its response is not whole."""
+        self.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection is between requests, with nothing of the next one received."""
+        return self.phase is Phase.HEAD and not self._buffer
+
+    def expire(self) -> None:
+        """Act on a deadline that passed."""
+        if self.phase is Phase.HEAD:
+            if self._buffer:
+                self._refuse(RefusalReason.HEADER_TIMEOUT)
+            else:
+                self.close()
+                self.deadline = self.gateway.now + LINGER_SECONDS
+        elif self.phase is Phase.BODY and not self._reading_paused:
+            self._refuse(RefusalReason.BODY_TIMEOUT)
+        elif self.phase in (Phase.BODY, Phase.ANSWER, Phase.TUNNEL):
+            assert self.exchange is not None
+            self.exchange.on_deadline()
+        else:
+            self.abort()
+
+    # Reading requests.
+
+    def _take_early(self) -> None:
+        if self.phase is Phase.HEAD and self._buffer:
+            if self._reading_paused:
+                self.resume_reading()
+            self._take_heads(self._buffer)
+
+    def _take_heads(self, data: bytes) -> None:
+        """Take one request off ``data``; the rest waits in the buffer until it is answered."""
+        if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: an empty line before is ignored
+            data = data[2:]
+        end = data.find(b"\r\n\r\n") + 4
+        limits = self.gateway.limits
+        if end < 4 or end > limits.header_bytes:
+            self._buffer = data
+            self._wait_for_head(data)
+            return
+        raw = data[:end] if len(data) > end else data
+        self._buffer = data[end:]
+        try:
+            if raw.find(b"\r\n") > limits.request_line_bytes:
+                raise Refused(RefusalReason.REQUEST_LINE_TOO_LONG)
+            if raw.count(b"\n") - 2 > limits.header_count:
+                raise Refused(RefusalReason.HEADER_TOO_MANY)
+            head = parse_request_head(raw)
+            framing = request_framing(head.fields, minor_version=head.minor_version)
+            if isinstance(framing, RefusalReason):
+                raise Refused(framing)
+        except Refused as refused:
+            self._refuse(refused.reason)
+            return
+        self.requests += 1
+        self.exchange = exchange = Exchange(self.gateway, self, head, framing)
+        if framing == 0:
+            self.phase = Phase.ANSWER
+            exchange.begin()
+        else:
+            self._begin_body(exchange, framing)
+
+    def _wait_for_head(self, data: bytes) -> None:
+        """Check what came of a head that is not complete yet."""
+        limits = self.gateway.limits
+        if not data:
+            return
+        line_end = data.find(b"\r\n")
+        if (line_end if line_end >= 0 else len(data)) > limits.request_line_bytes:
+            self._refuse(RefusalReason.REQUEST_LINE_TOO_LONG)
+        elif len(data) > limits.header_bytes:
+            self._refuse(RefusalReason.HEADER_TOO_LARGE)
+        elif has_bare_line_end(data):
+            self._refuse(RefusalReason.BARE_LINE_END)
+        else:
+            # The first byte starts the head's time; further bytes do not prolong it.
+            header_deadline = self.gateway.now + self.gateway.timeouts.header_seconds
+            self.deadline = min(self.deadline, header_deadline)
+
+    def _begin_body(self, exchange: Exchange, framing: int) -> None:
+        """Take up a body, of which the first bytes may be here."""
+        self.phase = Phase.BODY
+        self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+        if framing == CHUNKED:
+            self._decoder = ChunkedDecoder()
+        else:
+            self._decoder = None
+            self._body_left = framing
+        exchange.begin()
+        if self.phase is Phase.BODY and self._buffer and self.exchange is exchange:
+            data, self._buffer = self._buffer, b""
+            self._take_body(data)
+
+    def _take_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if self._decoder is None:
+            left = self._body_left - len(data)
+            self._body_left = max(left, 0)
+            if left < 0:
+                data, self._buffer = data[:left], data[left:]
+            complete = left <= 0
+        else:
+            decoder = self._decoder
+            try:
+                data = decoder.feed(data)
+            except Refused as refused:
+                self._refuse(refused.reason)
+                return
+            complete = decoder.is_complete
+            if complete:
+                self._buffer = decoder.rest
+        if complete:
+            self.phase = Phase.ANSWER
+        exchange.on_request_body(data, complete=complete)
+
+    # Refusing.
+
+    def _refuse(self, reason: RefusalReason) -> None:
+        """Answer with the reason's status and close: what follows cannot be told apart."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None and exchange.response_begun:
+            exchange.on_client_lost()
+            self.abort()
+            return
+        gateway = self.gateway
+        request_id = gateway.new_request_id()
+        accept, is_head = b"", False
+        if exchange is not None:
+            request_id, accept = exchange.request_id, exchange.head.fields.get(b"accept", b"")
+            is_head = exchange.method == b"HEAD"
+            exchange.on_refused(reason)
+        else:
+            gateway.count_refusal(self, reason, request_id)
+        self.transport.write(
+            error_response(
+                reason.status,
+                accept=accept,
+                request_id=request_id,
+                head_only=is_head,
+                keep_alive=False,
+                date=gateway.http_date(),
+            )
+        )
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the sending side, and the other when the client has read what was sent."""
+        self.phase = Phase.LINGER
+        self._buffer = b""
+        self.deadline = self.gateway.now + LINGER_SECONDS
+        if self.is_tls or self.eof:
+            self.close()
+            return
+        self.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

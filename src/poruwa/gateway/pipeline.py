@@ -1,0 +1,101 @@
+"""The stages of a request in the gateway, in their order.
+
+``docs/request-path.md`` is generated from ``STAGES``. A stage between ``listener`` and ``upstream`` is
+a function of the exchange that returns True when it has answered the request (or taken it over);
+the first and the last are the connections' protocols, which call and are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poruwa.gateway.routes import route_request
+from poruwa.gateway.security import identify_client
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of the path: its name, the module that does it, what it does in a sentence."""
+
+    name: str
+    module: str
+    does: str
+    run: Callable[[Exchange], bool] | None = None
+    built: bool = True
+
+
+def balance(exchange: Exchange) -> bool:
+    """Choose an instance and hand the exchange to a connection to it."""
+    pool = exchange.route.pool
+    if pool is None:
+        exchange.answer_error(404)
+        return True
+    exchange.pool = pool
+    if exchange.route.affinity and pool.has_affinity:
+        exchange.bound, exchange.failover_allowed = pool.bound_instance(
+            exchange.head.fields.get(b"cookie"), secure=exchange.is_secure
+        )
+    exchange.dispatch()
+    return True
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="listener",
+        module="poruwa.gateway.listener",
+        does="Accepts within the limits, takes one request at a time off a connection, refuses "
+        "whatever two parsers could frame differently.",
+    ),
+    Stage(
+        name="security",
+        module="poruwa.gateway.security",
+        does="Says who the client is (address, scheme; forwarding fields only from trusted hops), "
+        "gives the request its id and trace, normalises its path.",
+        run=identify_client,
+    ),
+    Stage(
+        name="router",
+        module="poruwa.gateway.routes",
+        does="Finds the most specific route; answers redirects, preflights and files itself.",
+        run=route_request,
+    ),
+    Stage(
+        name="rate limit",
+        module="poruwa.gateway.rate_limit",
+        does="Holds clients to the limits of their route.",
+        built=False,
+    ),
+    Stage(
+        name="cache",
+        module="poruwa.gateway.cache",
+        does="Answers from what is stored and fresh, joins a fill under way, or lets pass.",
+        built=False,
+    ),
+    Stage(
+        name="balancer",
+        module="poruwa.gateway.balancer",
+        does="Chooses an instance by the machine's exact load, health and the affinity cookie; "
+        "holds the request while none is ready.",
+        run=balance,
+    ),
+    Stage(
+        name="upstream",
+        module="poruwa.gateway.upstream",
+        does="Sends on a kept or new connection, streams both ways with back-pressure, tries "
+        "again where that is safe.",
+    ),
+)
+
+_STEPS = tuple(stage.run for stage in STAGES if stage.run is not None)
+
+
+def handle(exchange: Exchange) -> None:
+    """Take ``exchange`` through the stages until one of them has it."""
+    for step in _STEPS:
+        if step(exchange):
+            return

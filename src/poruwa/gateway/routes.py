@@ -1,0 +1,155 @@
+"""Routes and hosts of the policy, ready to be matched, and the answers that need no instance.
+
+Place on the path: third stage of the gateway. Which route a path belongs to is decided in
+``poruwa.rules.routing``; here are the redirects, rewrites, preflights and files that follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poruwa.config.model import Policy
+from poruwa.config.model import Host, Route
+from poruwa.gateway.balancer import Pool
+from poruwa.gateway.cors import CorsRules
+from poruwa.gateway.static_files import StaticFiles
+from poruwa.rules.routing import RouteTable, expand_rewrite
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+
+
+class GatewayRoute:
+    """A route with what a request needs of it; limits in bytes and seconds, 0 for none."""
+
+    __slots__ = (
+        "affinity",
+        "body_bytes",
+        "cors",
+        "first_byte_seconds",
+        "name",
+        "pool",
+        "redirect",
+        "rewrite",
+        "static",
+    )
+
+    def __init__(
+        self, route: Route, policy: Policy, pools: Mapping[str, Pool], *, folder: Path
+    ) -> None:
+        limits, timeouts = policy.limits, policy.timeouts
+        self.name = route.name or route.path
+        self.pool = pools[route.pool] if route.pool is not None else None
+        self.affinity = route.affinity
+        self.body_bytes = limits.body_bytes if route.body_bytes is None else route.body_bytes
+        self.first_byte_seconds = (
+            timeouts.first_byte_seconds
+            if route.first_byte_seconds is None
+            else route.first_byte_seconds
+        )
+        self.cors = CorsRules(route.cors) if route.cors is not None else None
+        self.static = (
+            StaticFiles(route.static, prefix=route.path.removesuffix("*"), folder=folder)
+            if route.static is not None
+            else None
+        )
+        self.redirect = route.redirect
+        self.rewrite = route.rewrite
+
+
+class GatewayRoutes:
+    """Every host and route of the policy.
+
+    Args:
+        folder: what a static route's relative folder is relative to.
+    """
+
+    __slots__ = ("_canonical", "_routes", "_table")
+
+    def __init__(self, policy: Policy, pools: Mapping[str, Pool], *, folder: Path) -> None:
+        self._table = RouteTable(policy.routes)
+        self._routes = [
+            GatewayRoute(route, policy, pools, folder=folder) for route in policy.routes
+        ]
+        self._canonical = {
+            alias.encode().lower(): host for host in policy.hosts for alias in host.aliases
+        }
+
+    def find(self, host: bytes, method: bytes, path: bytes) -> int | None:
+        """Return the index of a request's route, or None."""
+        return self._table.match(host, method, path)
+
+    def route(self, index: int) -> GatewayRoute:
+        """Return the route that ``find`` found."""
+        return self._routes[index]
+
+    def allowed_methods(self, host: bytes, path: bytes) -> frozenset[bytes]:
+        """Return the methods that a path takes; empty when no route has the path."""
+        return self._table.allowed_methods(host, path)
+
+    def expand(self, template: str, index: int, exchange: Exchange) -> bytes:
+        """Return a redirect's or rewrite's ``template`` with what the request fills in."""
+        path, question, query = exchange.target.partition(b"?")
+        values = self._table.parameters(index, exchange.path)
+        values |= {"path": path, "query": question + query, "host": exchange.head.host}
+        return expand_rewrite(template, values)
+
+    def canonical_host(self, host: bytes) -> Host | None:
+        """Return the host that an alias stands for; exact names first, then ``*.`` patterns."""
+        if not self._canonical:
+            return None
+        found = self._canonical.get(host)
+        if found is None and (bare := host.partition(b":")[0]) != host:
+            found = self._canonical.get(bare)
+        while found is None and b"." in host:
+            host = host.partition(b".")[2]
+            found = self._canonical.get(b"*." + host)
+        return found
+
+
+# What requests outside every route are counted under.
+NO_ROUTE = "none"
+
+
+def route_request(exchange: Exchange) -> bool:
+    """Find the route; answer aliases, redirects, preflights and files."""
+    routes = exchange.gateway.routes
+    host = exchange.head.host
+    canonical = routes.canonical_host(host)
+    if canonical is not None:
+        scheme = b"https" if canonical.https or exchange.is_secure else b"http"
+        _redirect(exchange, 308, scheme + b"://" + canonical.name.encode() + exchange.target)
+        return True
+    index = routes.find(host, exchange.method, exchange.path)
+    if index is None:
+        return _answer_unrouted(exchange)
+    exchange.route = route = routes.route(index)
+    if route.cors is not None and route.cors.apply(exchange):
+        return True
+    if route.redirect is not None:
+        location = routes.expand(route.redirect.to, index, exchange)
+        _redirect(exchange, route.redirect.status, location)
+        return True
+    if route.static is not None:
+        route.static.serve(exchange)
+        return True
+    if route.rewrite is not None:
+        _, question, query = exchange.target.partition(b"?")
+        exchange.target = routes.expand(route.rewrite, index, exchange) + question + query
+    return False
+
+
+def _answer_unrouted(exchange: Exchange) -> bool:
+    """Answer 405 with the methods that the path takes, or 404."""
+    allowed = exchange.gateway.routes.allowed_methods(exchange.head.host, exchange.path)
+    if allowed:
+        exchange.response_lines += b"Allow: " + b", ".join(sorted(allowed)) + b"\r\n"
+    exchange.answer_error(405 if allowed else 404)
+    return True
+
+
+def _redirect(exchange: Exchange, status: int, location: bytes) -> None:
+    exchange.answer(status, b"Location: " + location + b"\r\n")
+

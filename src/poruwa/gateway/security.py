@@ -1,0 +1,77 @@
+"""Who asks, and for what exactly: identity of client and request, before anything is decided.
+
+Place on the path: second stage of the gateway. Forwarding fields count only from trusted peers; for
+all others the lines sent upstream are made once a connection. Sources: RFC 7239, W3C Trace Context.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poruwa.rules.forwarding import ForwardingFields, client_view, forwarded_fields
+from poruwa.rules.routing import normalise_path
+from poruwa.rules.trace import accepted_request_id, child_traceparent, parse_traceparent
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+
+
+def identify_client(exchange: Exchange) -> bool:
+    """Fill in client address, scheme, ids and path; answer 400 to a path that could mislead."""
+    gateway, client, fields = exchange.gateway, exchange.client, exchange.head.fields
+    peer = client.peer_host or None
+    if client.is_trusted:
+        _believe_forwarding(exchange, peer)
+    elif client.forwarding is None:
+        view = client_view(
+            peer, b"https" if client.is_tls else b"http", client.listener_port,
+            ForwardingFields(), gateway.trusted,
+        )  # fmt: skip
+        client.forwarding = forwarded_fields(view)
+    exchange.is_secure = exchange.is_secure or client.is_tls
+    forwarding = client.forwarding or b""
+    exchange.forwarding = exchange.forwarding or (
+        b"%bX-Forwarded-Host: %b\r\n" % (forwarding, fields.get(b"host", b"localhost"))
+    )
+    exchange.request_id = (
+        accepted_request_id(fields.get(b"x-request-id"), is_trusted=client.is_trusted)
+        or gateway.new_request_id()
+    )
+    incoming = fields.get(b"traceparent")
+    trace = child_traceparent(
+        parse_traceparent(incoming) if incoming is not None else None, gateway.random.random64
+    )
+    exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (exchange.request_id, trace)
+    path, _, _ = exchange.target.partition(b"?")
+    normal = normalise_path(path) if path != b"*" else path
+    if normal is None:
+        exchange.answer_error(400)
+        return True
+    exchange.path = normal
+    return False
+
+
+def _believe_forwarding(exchange: Exchange, peer: str | None) -> None:
+    """Take address, scheme and host from the fields of a trusted hop."""
+    client = exchange.client
+    values: dict[bytes, list[bytes]] = {}
+    for start, end, name in exchange.head.lines:
+        if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            line = exchange.head.raw[start + 2 : end]
+            values.setdefault(name, []).append(line.partition(b":")[2].strip(b" \t"))
+    view = client_view(
+        peer,
+        b"https" if client.is_tls else b"http",
+        client.listener_port,
+        ForwardingFields(
+            x_forwarded_for=values.get(b"x-forwarded-for", ()),
+            forwarded=values.get(b"forwarded", ()),
+            x_forwarded_proto=values.get(b"x-forwarded-proto", ()),
+            x_forwarded_host=values.get(b"x-forwarded-host", ()),
+            x_forwarded_port=values.get(b"x-forwarded-port", ()),
+        ),
+        exchange.gateway.trusted,
+    )
+    exchange.client_address = view.address
+    exchange.is_secure = view.scheme == b"https"
+    exchange.forwarding = forwarded_fields(view, exchange.head.fields.get(b"host", b"localhost"))

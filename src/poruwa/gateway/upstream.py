@@ -1,0 +1,415 @@
+"""Connections to instances: kept open, lent to one exchange at a time, parsed strictly.
+
+Place on the path: last stage of the gateway. ``InstanceConnections`` decides without ``await`` which
+connection an exchange gets; only opening a new one is a task. What is parsed goes to the exchange by
+the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum
+from typing import Protocol, cast
+
+from poruwa.config.address import Address
+from poruwa.errors import UpstreamError
+from poruwa.net.http1 import ChunkedDecoder, Refused, ResponseHead, has_bare_line_end
+from poruwa.net.http1 import parse_response_head
+from poruwa.rules.message import CHUNKED, UNTIL_CLOSE, RefusalReason, response_framing
+
+# A POST goes out on a kept connection only if that was idle for less than this: the peer's own
+# idle time-out is then still far, so that the close that would lose the POST is not under way.
+FRESH_ENOUGH_SECONDS = 1.0
+
+
+class Stage(Enum):
+    """What the next bytes of an upstream connection are."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"
+    TUNNEL = "tunnel"
+    CLOSED = "closed"
+
+
+class ResponseReceiver(Protocol):
+    """Who an upstream connection works for (an exchange)."""
+
+    method: bytes
+
+    def on_connected(self, connection: UpstreamConnection) -> None: ...
+    def on_connect_failed(self, error: UpstreamError) -> None: ...
+    def on_interim(self, head: ResponseHead) -> None: ...
+    def on_response(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None: ...
+    def on_body(self, data: bytes, *, complete: bool) -> None: ...
+    def on_switched(self, head: ResponseHead, data: bytes) -> None: ...
+    def on_tunnel_data(self, data: bytes) -> None: ...
+    def on_tunnel_eof(self) -> None: ...
+    def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None: ...
+    def on_upstream_writable(self, *, writable: bool) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an instance; ``requests`` counts what it was lent for."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_head_limit_bytes",
+        "_receiver",
+        "_remaining",
+        "idle_since",
+        "is_reusable",
+        "owner",
+        "received_any",
+        "requests",
+        "stage",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, owner: InstanceConnections, head_limit_bytes: int) -> None:
+        self.owner = owner
+        self._head_limit_bytes = head_limit_bytes
+        self._receiver: ResponseReceiver | None = None
+        self._buffer = b""
+        self._decoder: ChunkedDecoder | None = None
+        self._remaining = 0
+        self.stage = Stage.IDLE
+        self.is_reusable = True
+        self.received_any = False
+        self.requests = 0
+        self.idle_since = 0.0
+
+    def lend(self, receiver: ResponseReceiver) -> None:
+        """Give the connection to ``receiver`` for one request and its response."""
+        self._receiver = receiver
+        self.stage = Stage.HEAD
+        self.received_any = False
+        self.requests += 1
+
+    def release(self) -> None:
+        """Take the connection back: into the pool when it can carry another request."""
+        self._receiver = None
+        if self.stage is Stage.IDLE and self.is_reusable and not self._buffer:
+            self.transport.resume_reading()
+            self.owner.take_back(self)
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the connection at once; what it still carries is of no use."""
+        self._receiver = None
+        if self.stage is not Stage.CLOSED:
+            self.stage = Stage.CLOSED
+            self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:  # bytes that answer nothing: RFC 9112 section 9.2 says close
+            self.abandon()
+            return
+        self.received_any = True
+        stage = self.stage
+        try:
+            if stage is Stage.HEAD:
+                self._take_head(receiver, data)
+            elif stage is Stage.LENGTH:
+                self._take_length(receiver, data)
+            elif stage is Stage.CHUNKED:
+                self._take_chunks(receiver, data)
+            elif stage is Stage.TUNNEL:
+                receiver.on_tunnel_data(data)
+            elif stage is Stage.UNTIL_CLOSE:
+                receiver.on_body(data, complete=False)
+            else:
+                self.is_reusable = False  # more than was announced: whose answer would it be?
+        except Refused as refused:
+            self._fail(UpstreamError(refused.message, status_hint=502))
+
+    def eof_received(self) -> bool:
+        receiver = self._receiver
+        if receiver is None:
+            return False
+        if self.stage is Stage.UNTIL_CLOSE:
+            self.stage = Stage.IDLE
+            self.is_reusable = False
+            receiver.on_body(b"", complete=True)
+        elif self.stage is Stage.TUNNEL:
+            receiver.on_tunnel_eof()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.owner.forget(self)
+        was, self.stage = self.stage, Stage.CLOSED
+        if self._receiver is not None and was is not Stage.IDLE:
+            reason = "reset the connection" if exc else "closed the connection"
+            part = "before" if was is Stage.HEAD else "during"
+            self._fail(UpstreamError(f"the instance {reason} {part} its response", status_hint=502))
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_upstream_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_upstream_writable(writable=True)
+
+    # Parsing.
+
+    def _take_head(self, receiver: ResponseReceiver, data: bytes) -> None:
+        """Parse interim heads and the final one, and go on with the body."""
+        while True:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(data) > self._head_limit_bytes or has_bare_line_end(data):
+                    raise Refused(RefusalReason.FIELD_INVALID)
+                self._buffer = data
+                return
+            head = parse_response_head(data[:end])
+            data = data[end:]
+            if head.status >= 200 or head.status == 101:
+                break
+            receiver.on_interim(head)
+            if not data:
+                return
+        if head.status == 101:
+            self.stage = Stage.TUNNEL
+            self.is_reusable = False
+            receiver.on_switched(head, data)
+            return
+        self._begin_body(receiver, head, data)
+
+    def _begin_body(self, receiver: ResponseReceiver, head: ResponseHead, data: bytes) -> None:
+        framing = response_framing(
+            head.fields,
+            status=head.status,
+            minor_version=head.minor_version,
+            answers_head=receiver.method == b"HEAD",
+        )
+        if isinstance(framing, RefusalReason):
+            raise Refused(framing)
+        if head.connection_options()[0]:
+            self.is_reusable = False
+        if framing >= 0:
+            complete = len(data) >= framing
+            if complete:
+                if len(data) > framing:
+                    self.is_reusable = False
+                    data = data[:framing]
+                self.stage = Stage.IDLE
+            else:
+                self.stage = Stage.LENGTH
+                self._remaining = framing - len(data)
+        elif framing == CHUNKED:
+            self.stage = Stage.CHUNKED
+            self._decoder = ChunkedDecoder()
+            data = self._decoder.feed(data) if data else data
+            complete = self._end_of_chunks()
+        else:
+            self.stage = Stage.UNTIL_CLOSE
+            self.is_reusable = False
+            complete = False
+        receiver.on_response(head, framing, data, complete=complete)
+
+    def _take_length(self, receiver: ResponseReceiver, data: bytes) -> None:
+        remaining = self._remaining - len(data)
+        if remaining > 0:
+            self._remaining = remaining
+            receiver.on_body(data, complete=False)
+            return
+        if remaining < 0:
+            self.is_reusable = False
+            data = data[:remaining]
+        self.stage = Stage.IDLE
+        receiver.on_body(data, complete=True)
+
+    def _take_chunks(self, receiver: ResponseReceiver, data: bytes) -> None:
+        assert self._decoder is not None
+        data = self._decoder.feed(data)
+        complete = self._end_of_chunks()
+        if data or complete:
+            receiver.on_body(data, complete=complete)
+
+    def _end_of_chunks(self) -> bool:
+        decoder = self._decoder
+        assert decoder is not None
+        if not decoder.is_complete:
+            return False
+        if decoder.rest:
+            self.is_reusable = False
+        self.stage = Stage.IDLE
+        self._decoder = None
+        return True
+
+    def _fail(self, error: UpstreamError) -> None:
+        receiver, self._receiver = self._receiver, None
+        if self.stage is not Stage.CLOSED:
+            self.stage = Stage.CLOSED
+            self.transport.abort()
+        if receiver is not None:
+            receiver.on_failed(self, error)
+
+
+class InstanceConnections:
+    """The connections of this worker to one instance.
+
+    At most ``limit`` are open; requests beyond wait here in the order they came. Idle ones are used
+    last in, first out, so that few stay warm and the others age out.
+    """
+
+    __slots__ = (
+        "_connecting",
+        "_head_limit_bytes",
+        "_open",
+        "_waiting",
+        "address",
+        "connect_seconds",
+        "connects",
+        "idle",
+        "idle_seconds",
+        "limit",
+        "loop",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        limit: int,
+        connect_seconds: float,
+        idle_seconds: float,
+        head_limit_bytes: int,
+    ) -> None:
+        self.address = address
+        self.loop = loop
+        self.limit = limit
+        self.connect_seconds = connect_seconds
+        self.idle_seconds = idle_seconds
+        self.idle: list[UpstreamConnection] = []
+        self.connects = 0
+        self._head_limit_bytes = head_limit_bytes
+        self._open: set[UpstreamConnection] = set()
+        self._waiting: deque[ResponseReceiver] = deque()
+        self._connecting: dict[ResponseReceiver, asyncio.Task[None]] = {}
+
+    def acquire(self, receiver: ResponseReceiver, *, now: float, replayable: bool) -> None:
+        """Give ``receiver`` a connection, now or by ``on_connected`` later.
+
+        ``replayable`` tells whether the request may be sent again if a kept connection turns out
+        to be closing; one that may not gets a connection used a moment ago, or a new one.
+        """
+        idle_limit = self.idle_seconds if replayable else FRESH_ENOUGH_SECONDS
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.stage is Stage.CLOSED:
+                continue
+            if now - connection.idle_since > idle_limit:
+                if not replayable:
+                    self.idle.append(connection)
+                    break
+                connection.abandon()
+                continue
+            connection.lend(receiver)
+            receiver.on_connected(connection)
+            return
+        if len(self._open) + len(self._connecting) >= self.limit:
+            self._waiting.append(receiver)
+        else:
+            self._connecting[receiver] = self.loop.create_task(self._connect(receiver))
+
+    def give_up(self, receiver: ResponseReceiver) -> None:
+        """Forget that ``receiver`` waits for a connection."""
+        task = self._connecting.get(receiver)
+        if task is not None:
+            task.cancel()
+        elif receiver in self._waiting:
+            self._waiting.remove(receiver)
+
+    def take_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is over, or pass it to who waits longest."""
+        if self._waiting:
+            receiver = self._waiting.popleft()
+            connection.lend(receiver)
+            receiver.on_connected(connection)
+            return
+        connection.idle_since = self.loop.time()
+        self.idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Drop a connection that closed; its place goes to who waits longest."""
+        self._open.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self._serve_waiting()
+
+    def close_idle(self, *, now: float) -> None:
+        """Close what was idle for longer than ``idle_seconds``; called every second or so."""
+        while self.idle and now - self.idle[0].idle_since > self.idle_seconds:
+            self.idle.pop(0).abandon()
+
+    def close(self) -> None:
+        """Close every connection and end every attempt to open one."""
+        for task in self._connecting.values():
+            task.cancel()
+        for connection in list(self._open):
+            connection.abandon()
+        self.idle.clear()
+
+    def _serve_waiting(self) -> None:
+        if self._waiting and len(self._open) + len(self._connecting) < self.limit:
+            receiver = self._waiting.popleft()
+            self._connecting[receiver] = self.loop.create_task(self._connect(receiver))
+
+    async def _connect(self, receiver: ResponseReceiver) -> None:
+        """Open a connection for ``receiver``, within ``connect_seconds``."""
+        self.connects += 1
+        try:
+            async with asyncio.timeout(self.connect_seconds):
+                connection = await self._open_connection()
+        except TimeoutError as error:
+            failure = UpstreamError("the instance did not accept in time", status_hint=504)
+            failure.__cause__ = error
+            del self._connecting[receiver]
+            self._serve_waiting()
+            receiver.on_connect_failed(failure)
+        except OSError as error:
+            failure = UpstreamError(f"the instance refused: {error.strerror}", status_hint=502)
+            failure.__cause__ = error
+            del self._connecting[receiver]
+            self._serve_waiting()
+            receiver.on_connect_failed(failure)
+        except asyncio.CancelledError:
+            self._connecting.pop(receiver, None)
+            self._serve_waiting()
+            raise
+        else:
+            del self._connecting[receiver]
+            self._open.add(connection)
+            connection.lend(receiver)
+            receiver.on_connected(connection)
+
+    async def _open_connection(self) -> UpstreamConnection:
+        def protocol() -> UpstreamConnection:
+            return UpstreamConnection(self, self._head_limit_bytes)
+
+        address = self.address
+        if address.path:
+            _, connection = await self.loop.create_unix_connection(protocol, address.path)
+        else:
+            _, connection = await self.loop.create_connection(protocol, address.host, address.port)
+        return connection

@@ -1,0 +1,383 @@
+"""What a gateway worker counts, and how the counts of all workers become a Prometheus page.
+
+``GatewayMetrics.record`` runs once per response inside the worker's event loop, so it is one dict
+look-up and a few list additions; everything else (labels, sums, text) is done when somebody asks.
+Each worker's ``snapshot`` travels as bytes over the local bus; ``merge`` adds them up and
+``render_prometheus`` writes the page. Labels are bounded: routes and instances past a limit, and
+status codes nobody has registered, are counted together.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the duration histogram; 0.2 is the target of cached responses (E2)."""
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+OTHER = "other"  # label of everything past a bound
+NO_INSTANCE = "none"  # label of responses of the gateway's own
+MAX_ROUTES = 500
+MAX_INSTANCES = 1000
+MAX_ROWS = 20_000
+
+_BUCKET_COUNT = len(BUCKETS_SECONDS) + 1
+_SECONDS, _BYTES_IN, _BYTES_OUT = _BUCKET_COUNT, _BUCKET_COUNT + 1, _BUCKET_COUNT + 2
+_EMPTY_ROW = (0,) * _BUCKET_COUNT + (0.0, 0, 0)
+_KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus) | {499}
+
+
+class Row(msgspec.Struct, array_like=True):
+    """Counts of one (route, status, instance): requests per bucket, then sums."""
+
+    route: str
+    status: str
+    instance: str
+    values: list[float]
+
+
+class WorkerFacts(msgspec.Struct, array_like=True):
+    """What the system says about one process."""
+
+    pid: int
+    started_at: float
+    cpu_seconds: float
+    resident_bytes: int
+    open_files: int
+
+    @classmethod
+    def of_this_process(cls, started_at: float) -> WorkerFacts:
+        """Return the facts of the calling process. ``started_at`` is wall time."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        try:
+            with open("/proc/self/statm", "rb") as statm:
+                resident = int(statm.read().split()[1]) * resource.getpagesize()
+            open_files = len(os.listdir("/proc/self/fd"))
+        except OSError:  # not Linux
+            resident, open_files = usage.ru_maxrss * 1024, 0
+        return cls(os.getpid(), started_at, usage.ru_utime + usage.ru_stime, resident, open_files)
+
+
+class MetricsSnapshot(msgspec.Struct, kw_only=True):
+    """Counts at one moment, of one worker or (after ``merge``) of several."""
+
+    rows: list[Row] = []
+    retries: dict[str, int] = {}
+    refusals: dict[str, int] = {}
+    connects: dict[str, int] = {}
+    connect_failures: dict[str, int] = {}
+    events: dict[str, int] = {}
+    in_flight: dict[str, int] = {}
+    connections: dict[str, int] = {}
+    instance_up: dict[str, dict[str, bool]] = {}
+    workers: list[WorkerFacts] = []
+
+
+class GatewayMetrics:
+    """The counters of one worker. Not shared between processes or threads."""
+
+    __slots__ = (
+        "_connect_failures",
+        "_connects",
+        "_events",
+        "_instances",
+        "_refusals",
+        "_retries",
+        "_routes",
+        "_rows",
+        "_started_at",
+        "connections",
+        "in_flight",
+        "instance_up",
+    )
+
+    def __init__(self, started_at: float | None = None) -> None:
+        self._started_at = time.time() if started_at is None else started_at
+        self._rows: dict[tuple[str, int, str | None], list[float]] = {}
+        self._routes: set[str] = set()
+        self._instances: set[str] = set()
+        self._retries: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
+        self._connects: dict[str, int] = {}
+        self._connect_failures: dict[str, int] = {}
+        self._events: dict[str, int] = {}
+        # Gauges: set by their owners, at the latest just before snapshot().
+        self.in_flight: dict[str, int] = {}
+        self.connections: dict[str, int] = {}
+        self.instance_up: dict[str, dict[str, bool]] = {}
+
+    def record(
+        self,
+        route: str,
+        status: int,
+        instance: str | None,
+        seconds: float,
+        bytes_in: int,
+        bytes_out: int,
+    ) -> None:
+        """Count one finished exchange.
+
+        Args:
+            route: the route's name; ``"none"`` or such where none matched.
+            status: final status sent (100-999), 499 where the client left first.
+            instance: who answered; None for responses of the gateway's own.
+            seconds: from the first byte of the request to the last of the response.
+            bytes_in: of the request's body received.
+            bytes_out: of the response's head and body sent.
+        """
+        row = self._rows.get((route, status, instance))
+        if row is None:
+            row = self._new_row(route, status, instance)
+        row[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        row[_SECONDS] += seconds
+        row[_BYTES_IN] += bytes_in
+        row[_BYTES_OUT] += bytes_out
+
+    def retried(self, reason: str) -> None:
+        """Count a further try of a request."""
+        self._retries[reason] = self._retries.get(reason, 0) + 1
+
+    def refused(self, reason: str) -> None:
+        """Count a request or connection turned away."""
+        self._refusals[reason] = self._refusals.get(reason, 0) + 1
+
+    def connected(self, instance: str) -> None:
+        """Count a new connection to an instance."""
+        self._connects[instance] = self._connects.get(instance, 0) + 1
+
+    def connect_failed(self, instance: str) -> None:
+        """Count a connection to an instance that did not come about."""
+        self._connect_failures[instance] = self._connect_failures.get(instance, 0) + 1
+
+    def counted(self, event: str) -> None:
+        """Count something rarer by name: ``accepted``, ``upgraded``, ``log_dropped``."""
+        self._events[event] = self._events.get(event, 0) + 1
+
+    def snapshot(self) -> bytes:
+        """Return the state of all counters and gauges, for ``merge``."""
+        return msgspec.msgpack.encode(
+            MetricsSnapshot(
+                rows=[
+                    Row(route, _status_label(status), instance or NO_INSTANCE, row)
+                    for (route, status, instance), row in self._rows.items()
+                ],
+                retries=self._retries,
+                refusals=self._refusals,
+                connects=self._connects,
+                connect_failures=self._connect_failures,
+                events=self._events,
+                in_flight=self.in_flight,
+                connections=self.connections,
+                instance_up=self.instance_up,
+                workers=[WorkerFacts.of_this_process(self._started_at)],
+            )
+        )
+
+    def _new_row(self, route: str, status: int, instance: str | None) -> list[float]:
+        route = _bounded(route, self._routes, MAX_ROUTES)
+        if instance is not None:
+            instance = _bounded(instance, self._instances, MAX_INSTANCES)
+        if status not in _KNOWN_STATUSES:
+            status = status // 100  # 1-9: the whole class, see _status_label
+        key = (route, status, instance)
+        if key not in self._rows and len(self._rows) >= MAX_ROWS:
+            key = (OTHER, status // 100 or status, None)
+        return self._rows.setdefault(key, list(_EMPTY_ROW))
+
+
+def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsSnapshot:
+    """Add up snapshots of workers.
+
+    Args:
+        snapshots: the latest of each live worker.
+        retired: the last one of each worker that is gone: its counters stay (a sum that shrank
+            would look like a restart of everything to Prometheus), its gauges do not.
+
+    An instance is up only if every worker that judges it says so.
+
+    Raises:
+        msgspec.DecodeError: bytes that are no snapshot.
+    """
+    total = MetricsSnapshot()
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for encoded in snapshots:
+        one = _DECODER.decode(encoded)
+        _add_counters(total, rows, one)
+        _add(total.in_flight, one.in_flight)
+        _add(total.connections, one.connections)
+        for pool, instances in one.instance_up.items():
+            known = total.instance_up.setdefault(pool, {})
+            for name, is_up in instances.items():
+                known[name] = known.get(name, True) and is_up
+        total.workers.extend(one.workers)
+    for encoded in retired:
+        _add_counters(total, rows, _DECODER.decode(encoded))
+    total.rows = [Row(*labels, values) for labels, values in rows.items()]
+    return total
+
+
+def without_gauges(snapshot: MetricsSnapshot) -> bytes:
+    """Return only the counters: what a supervisor keeps of all workers that are gone, as one."""
+    return msgspec.msgpack.encode(
+        MetricsSnapshot(
+            rows=snapshot.rows,
+            retries=snapshot.retries,
+            refusals=snapshot.refusals,
+            connects=snapshot.connects,
+            connect_failures=snapshot.connect_failures,
+            events=snapshot.events,
+        )
+    )
+
+
+def render_prometheus(snapshot: MetricsSnapshot) -> bytes:
+    """Return the page of ``/metrics`` (content type ``CONTENT_TYPE``)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_SnapshotCollector(snapshot))
+    return generate_latest(registry)
+
+
+class _SnapshotCollector(Collector):
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _request_families(self._snapshot.rows)
+        yield from _traffic_families(self._snapshot)
+        yield from _worker_families(self._snapshot.workers)
+
+
+def _request_families(rows: list[Row]) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "poruwa_requests", "Requests answered.", labels=("route", "status", "instance")
+    )
+    seconds = HistogramMetricFamily(
+        "poruwa_request_seconds", "From first byte in to last byte out.", labels=("route",)
+    )
+    traffic = CounterMetricFamily("poruwa_bytes", "Bytes of exchanges.", labels=("direction",))
+    by_route: dict[str, list[float]] = {}
+    received = sent = 0.0
+    for row in rows:
+        requests.add_metric((row.route, row.status, row.instance), sum(row.values[:_BUCKET_COUNT]))
+        sums = by_route.setdefault(row.route, list(_EMPTY_ROW))
+        _add_values(sums, row.values)
+        received += row.values[_BYTES_IN]
+        sent += row.values[_BYTES_OUT]
+    for route, values in by_route.items():
+        running, buckets = 0.0, []
+        for bound, count in zip((*BUCKETS_SECONDS, "+Inf"), values, strict=False):
+            running += count
+            buckets.append((str(bound), running))
+        seconds.add_metric((route,), buckets, values[_SECONDS])
+    traffic.add_metric(("in",), received)
+    traffic.add_metric(("out",), sent)
+    return iter((requests, seconds, traffic))
+
+
+def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    counters = (
+        ("poruwa_retries", "Further tries.", "reason", snapshot.retries),
+        ("poruwa_refusals", "Requests and connections refused.", "reason", snapshot.refusals),
+        ("poruwa_connects", "New connections to instances.", "instance", snapshot.connects),
+        (
+            "poruwa_connect_failures",
+            "Connections to instances that failed.",
+            "instance",
+            snapshot.connect_failures,
+        ),
+        ("poruwa_events", "Rarer things by name.", "event", snapshot.events),
+    )
+    for name, text, label, counts in counters:
+        counter = CounterMetricFamily(name, text, labels=(label,))
+        for value, count in counts.items():
+            counter.add_metric((value,), count)
+        yield counter
+    gauges = (
+        ("poruwa_in_flight", "Requests in flight.", "instance", snapshot.in_flight),
+        ("poruwa_connections", "Client connections.", "state", snapshot.connections),
+    )
+    for name, text, label, levels in gauges:
+        gauge = GaugeMetricFamily(name, text, labels=(label,))
+        for value, level in levels.items():
+            gauge.add_metric((value,), level)
+        yield gauge
+    up = GaugeMetricFamily(
+        "poruwa_instance_up", "1 if health checks pass.", labels=("pool", "instance")
+    )
+    for pool, instances in snapshot.instance_up.items():
+        for name, is_up in instances.items():
+            up.add_metric((pool, name), 1.0 if is_up else 0.0)
+    yield up
+
+
+def _worker_families(workers: list[WorkerFacts]) -> Iterator[Metric]:
+    labels = ("pid",)
+    count = GaugeMetricFamily("poruwa_workers", "Workers that report.", value=len(workers))
+    started = GaugeMetricFamily(
+        "poruwa_worker_start_time_seconds", "Start, Unix time.", labels=labels
+    )
+    cpu = CounterMetricFamily("poruwa_worker_cpu_seconds", "CPU time used.", labels=labels)
+    memory = GaugeMetricFamily("poruwa_worker_resident_bytes", "Resident memory.", labels=labels)
+    files = GaugeMetricFamily("poruwa_worker_open_files", "File descriptors open.", labels=labels)
+    for facts in workers:
+        label = (str(facts.pid),)
+        started.add_metric(label, facts.started_at)
+        cpu.add_metric(label, facts.cpu_seconds)
+        memory.add_metric(label, facts.resident_bytes)
+        files.add_metric(label, facts.open_files)
+    return iter((count, started, cpu, memory, files))
+
+
+_DECODER = msgspec.msgpack.Decoder(MetricsSnapshot)
+
+
+def _add_counters(
+    total: MetricsSnapshot, rows: dict[tuple[str, str, str], list[float]], one: MetricsSnapshot
+) -> None:
+    for row in one.rows:
+        _add_values(
+            rows.setdefault((row.route, row.status, row.instance), list(_EMPTY_ROW)), row.values
+        )
+    _add(total.retries, one.retries)
+    _add(total.refusals, one.refusals)
+    _add(total.connects, one.connects)
+    _add(total.connect_failures, one.connect_failures)
+    _add(total.events, one.events)
+
+
+def _add_values(sums: list[float], values: list[float]) -> None:
+    for index, value in enumerate(values):
+        sums[index] += value
+
+
+def _add(sums: dict[str, int], counts: dict[str, int]) -> None:
+    for label, count in counts.items():
+        sums[label] = sums.get(label, 0) + count
+
+
+def _bounded(label: str, known: set[str], limit: int) -> str:
+    if label not in known:
+        if len(known) >= limit:
+            return OTHER
+        known.add(label)
+    return label
+
+
+def _status_label(status: int) -> str:
+    return str(status) if status >= 100 else f"{status}xx"

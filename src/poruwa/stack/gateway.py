@@ -1,0 +1,324 @@
+"""The gateway's control process: opens sockets, starts workers, checks instances, tells operators.
+
+It carries no client's bytes: a request goes through a worker only, so what happens here cannot slow
+one down. When it ends, all that it started ends.
+
+Order of a start: listening sockets (a busy port is known before anything runs) · shared memory ·
+admin listener and health checks · workers · ready. Order of an end: our copies of the listening
+sockets are closed · workers drain · admin listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from poruwa.clock import SystemClock
+from poruwa.config.model import Policy
+from poruwa.config.wire import encode_policy
+from poruwa.errors import StackError
+from poruwa.gateway.active_health import HealthMonitor, InstanceHealth, Target
+from poruwa.gateway.admin import AdminServer, make_admin_app, require_token
+from poruwa.gateway.local_bus import Configure, InstanceEntry, PoolTopology, Topology
+from poruwa.gateway.shared_state import InstanceState, SharedState
+from poruwa.observe.metrics import render_prometheus
+from poruwa.stack.snapshots import SnapshotKeeper
+from poruwa.stack.sockets import bound_address, open_listener
+from poruwa.stack.stopping import StopRequest, stop_on_signals
+from poruwa.stack.supervisor import Supervisor
+from poruwa.stack.workers import WorkerGroup, WorkerSettings, worker_name
+
+ADMIN = "admin"  # its name among inherited sockets; no listener may have it
+
+_log = structlog.get_logger(component="gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySockets:
+    """Open sockets of a gateway: of its listeners by name, and of the admin listener."""
+
+    listeners: Mapping[str, socket.socket]
+    admin: socket.socket | None
+
+    def close(self) -> None:
+        """Close our copies; connections they hold are refused once no process has one."""
+        self.close_listeners()
+        if self.admin is not None:
+            self.admin.close()
+
+    def close_listeners(self) -> None:
+        for sock in self.listeners.values():
+            sock.close()
+
+
+def open_gateway_sockets(
+    policy: Policy, inherited: Mapping[str, socket.socket] | None = None
+) -> GatewaySockets:
+    """Open what ``policy`` names, but for what is ``inherited``.
+
+    Raises:
+        StackError: an address is in use, not allowed or not ours. Nothing stays open then.
+    """
+    given = dict(inherited or {})
+    opened: dict[str, socket.socket] = {}
+    try:
+        for listener in policy.listeners:
+            opened[listener.name] = given.get(listener.name) or open_listener(listener.address)
+        admin = given.get(ADMIN)
+        if admin is None and policy.admin.address is not None:
+            admin = open_listener(policy.admin.address, option="--admin")
+    except StackError:
+        for sock in opened.values():
+            sock.close()
+        raise
+    return GatewaySockets(listeners=opened, admin=admin)
+
+
+def make_topology(policy: Policy, *, max_instances: int) -> Topology:
+    """Give every instance of ``policy`` a slot of the shared memory.
+
+    Raises:
+        StackError: more instances than slots.
+    """
+    pools: list[PoolTopology] = []
+    slot = 0
+    for pool in policy.pools:
+        entries = [
+            InstanceEntry(slot + offset, instance.name, instance.address, instance.weight)
+            for offset, instance in enumerate(pool.instances)
+        ]
+        slot += len(entries)
+        pools.append(PoolTopology(pool.name, entries))
+    if slot > max_instances:
+        raise StackError(f"{slot} instances are more than the {max_instances} a gateway can hold.")
+    return Topology(pools)
+
+
+def worker_count(policy: Policy) -> int:
+    """Return the workers that ``policy`` asks for; one per core it may use when it says 0."""
+    return policy.gateway.workers or len(os.sched_getaffinity(0))
+
+
+class GatewayControl:
+    """One gateway; an `AdminSource`. Use `run`.
+
+    Args:
+        access_log: path to append to, ``-`` for standard output, empty for none.
+    """
+
+    def __init__(self, policy: Policy, sockets: GatewaySockets, *, access_log: str) -> None:
+        self._policy = policy
+        self._sockets = sockets
+        self._addresses = {name: bound_address(sock) for name, sock in sockets.listeners.items()}
+        self._started_at = time.time()
+        self._started = time.monotonic()
+        self._is_stopping = False
+        self._shared = SharedState.create(max_workers=max(64, worker_count(policy)))
+        self._topology = make_topology(policy, max_instances=self._shared.max_instances)
+        self._health = HealthMonitor(
+            self._shared, self._targets(), clock=SystemClock(), random=random.random
+        )
+        self._supervisor = Supervisor()
+        self._workers = WorkerGroup(
+            self._supervisor,
+            self._shared,
+            WorkerSettings(
+                configure=Configure(encode_policy(policy), self._topology),
+                access_log=access_log,
+                listeners=sockets.listeners,
+                drain_seconds=policy.timeouts.drain_seconds,
+            ),
+            on_exit=lambda index: self._snapshots.retire(index),
+        )
+        self._snapshots = SnapshotKeeper(
+            lambda index, seconds: self._workers.hub.request_metrics(index, timeout_seconds=seconds)
+        )
+
+    async def run(self) -> None:
+        """Run until a signal asks for the end, then drain.
+
+        Raises:
+            StackError: a worker could not start.
+        """
+        try:
+            with stop_on_signals() as request:
+                async with self._supervisor, asyncio.TaskGroup() as group:
+                    await self._serve(group, request)
+        except* StackError as errors:
+            raise first_error(errors) from None
+        finally:
+            self._sockets.close()
+            self._shared.close()
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the JSON of ``/status``."""
+        missing = self.not_ready_reasons()
+        return {
+            "site": self._policy.site.name,
+            "build": self._policy.site.build,
+            "version": version("poruwa"),
+            "pid": os.getpid(),
+            "started_at": _iso(self._started_at),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "ready": not missing,
+            "missing": missing,
+            "listeners": [
+                {"name": listener.name, "address": self._addresses[listener.name],
+                 "tls": listener.tls is not None}
+                for listener in self._policy.listeners
+            ],
+            "workers": [self._worker_status(index) for index in range(self._workers.count)],
+            "instances": [self._instance_status(known) for known in self._health.instances],
+        }  # fmt: skip
+
+    def not_ready_reasons(self) -> list[str]:
+        """Return what is missing before clients are served as the policy says."""
+        if self._is_stopping:
+            return ["the gateway is stopping"]
+        if not self._workers.count:
+            return ["workers are starting"]
+        missing = self._workers.missing()
+        reasons = [f"worker {index} is not accepting" for index in missing]
+        for pool in self._policy.pools:
+            states = [known.state for known in self._health.instances
+                      if known.target.pool == pool.name]  # fmt: skip
+            if states and InstanceState.UP not in states:
+                reasons.append(f"no instance of pool {pool.name} is up")
+        return reasons
+
+    async def metrics(self) -> bytes:
+        """Return the Prometheus page; waits for workers at most `REPLY_SECONDS`."""
+        await self._snapshots.refresh(range(self._workers.count))
+        total = self._snapshots.total()
+        # The control process knows health and load exactly; workers may have been asked earlier.
+        total.instance_up = {}
+        for known in self._health.instances:
+            pool = total.instance_up.setdefault(known.target.pool, {})
+            pool[known.target.name] = known.state is InstanceState.UP
+            total.in_flight[known.target.name] = self._shared.in_flight(known.target.slot)
+        return render_prometheus(total)
+
+    async def _serve(self, group: asyncio.TaskGroup, request: StopRequest) -> None:
+        admin = self._start_admin(group)
+        tasks = [group.create_task(self._health.run(), name="health checks")]
+        starting = group.create_task(self._workers.start(worker_count(self._policy)))
+        asked = group.create_task(request.asked.wait())
+        await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            self._log_ready()
+            indexes = range(self._workers.count)
+            tasks.append(group.create_task(self._workers.watch_heartbeats()))
+            tasks.append(group.create_task(self._snapshots.refresh_regularly(indexes)))
+            await asked
+        starting.cancel()
+        await self._drain(request)
+        for task in tasks:
+            task.cancel()
+        if admin is not None:
+            admin.stop()
+
+    async def _drain(self, request: StopRequest) -> None:
+        self._is_stopping = True
+        seconds = self._policy.timeouts.drain_seconds
+        _log.info("draining", at_most_seconds=seconds, now="signal again to stop at once")
+        self._sockets.close_listeners()
+        draining = asyncio.create_task(self._workers.drain())
+        hurried = asyncio.create_task(request.hurried.wait())
+        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not draining.done():
+            self._supervisor.kill_all()
+        await draining
+        _log.info("stopped")
+
+    def _start_admin(self, group: asyncio.TaskGroup) -> AdminServer | None:
+        sock, section = self._sockets.admin, self._policy.admin
+        if sock is None:
+            return None
+        secret = None if section.token is None else section.token.reveal()
+        server = AdminServer(make_admin_app(self, token=require_token(bound_address(sock), secret)))
+        group.create_task(server.run_on(sock), name="admin listener")
+        return server
+
+    def _log_ready(self) -> None:
+        admin = self._sockets.admin
+        _log.info(
+            "ready",
+            listeners=" ".join(self._addresses.values()),
+            admin=bound_address(admin) if admin is not None else "none",
+            workers=self._workers.count,
+            seconds=round(time.monotonic() - self._started, 2),
+        )
+
+    def _targets(self) -> list[Target]:
+        health = {pool.name: pool.health for pool in self._policy.pools}
+        return [
+            Target(
+                slot=entry.slot,
+                pool=pool.name,
+                name=entry.name,
+                address=entry.address,
+                weight=entry.weight,
+                settings=health[pool.name],
+            )
+            for pool in self._topology.pools
+            for entry in pool.instances
+        ]
+
+    def _worker_status(self, index: int) -> dict[str, Any]:
+        view = self._shared.worker(index)
+        part = self._supervisor.find(worker_name(index))
+        return {
+            "index": index,
+            "pid": view.pid or None,
+            "generation": view.generation,
+            "state": "stopped" if part is None else part.state,
+            "restarts": 0 if part is None else max(part.generation - 1, 0),
+            "last_end": "" if part is None else part.last_end,
+            "heartbeat_age_seconds": (
+                round(self._shared.heartbeat_age(index), 3) if view.pid else None
+            ),
+            "connections": view.connections,
+            "requests": view.requests,
+        }
+
+    def _instance_status(self, known: InstanceHealth) -> dict[str, Any]:
+        slot = known.target.slot
+        return {
+            "pool": known.target.pool,
+            "name": known.target.name,
+            "address": known.target.address,
+            "state": known.state.name.lower(),
+            "reason": known.health.reason.value,
+            "detail": known.health.detail,
+            "since": _iso(known.health.since),
+            "check_seconds": round(known.health.seconds, 4),
+            "weight": self._shared.weight(slot),
+            "in_flight": self._shared.in_flight(slot),
+            "in_flight_by_worker": [
+                self._shared.in_flight_of(slot, index) for index in range(self._workers.count)
+            ],
+        }
+
+
+def first_error(group: BaseExceptionGroup[StackError]) -> StackError:
+    """Return the first of the errors that a group of tasks ended with."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, StackError)
+    return error
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")

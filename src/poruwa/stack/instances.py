@@ -1,0 +1,97 @@
+"""Instances of the application: uvicorn processes, each on a Unix socket of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from poruwa.config.model import Health, Policy, Pool
+from poruwa.errors import StackError
+from poruwa.gateway.health_check import check_instance
+from poruwa.stack.child import Child, ProcessSpec
+from poruwa.stack.supervisor import PartPlan
+
+_POLL_SECONDS = 0.05
+_CHECK_SECONDS = 2.0
+_STOP_MARGIN_SECONDS = 2.0
+
+
+def require_application(application: str) -> None:
+    """Raise a `StackError` when the package of ``module:attribute`` is not installed."""
+    package = application.partition(":")[0].partition(".")[0]
+    if find_spec(package) is None:
+        raise StackError(
+            f"stack.application names {application}, but there is no package {package!r} here. "
+            f"Install it with its dependencies, e.g. pip install '.[site]'."
+        )
+
+
+def application_environment(
+    policy: Policy, environ: Mapping[str, str], *, database_url: str
+) -> dict[str, str]:
+    """Return the environment of the application's processes.
+
+    Database and build go by names that begin with the application's package, in capitals: an
+    application ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``.
+    """
+    package = policy.stack.application.partition(":")[0].partition(".")[0].upper()
+    return {
+        **environ,
+        "PYTHONUNBUFFERED": "1",  # lines are read while the process runs
+        f"{package}_DATABASE_URL": database_url,
+        f"{package}_BUILD": policy.site.build,
+    }
+
+
+def socket_path(sockets: Path, name: str) -> Path:
+    """Return the socket of the instance called ``name``."""
+    return sockets / f"{name}.sock"
+
+
+def instance_plan(
+    policy: Policy, pool: Pool, name: str, sockets: Path, environment: Mapping[str, str]
+) -> PartPlan:
+    """Return the plan of one instance; it is ready when the pool's health check passes."""
+    path = socket_path(sockets, name)
+    spec = ProcessSpec(
+        name=name,
+        argv=(
+            sys.executable, "-m", "uvicorn", policy.stack.application,
+            "--uds", str(path),
+            "--loop", "uvloop",
+            "--http", "httptools",
+            "--lifespan", "on",
+            "--no-access-log",
+            "--no-server-header",
+            # Only the gateway can reach the socket, and it states the client truthfully.
+            "--proxy-headers", "--forwarded-allow-ips", "*",
+            "--log-level", "warning",
+            "--timeout-graceful-shutdown", str(round(policy.timeouts.drain_seconds) or 1),
+        ),
+        env=environment,
+        stop_grace_seconds=policy.timeouts.drain_seconds + _STOP_MARGIN_SECONDS,
+    )  # fmt: skip
+    health = dataclasses.replace(pool.health, timeout_seconds=_CHECK_SECONDS)
+
+    async def wait_ready(child: Child) -> None:
+        await until_healthy(f"unix:{path}", health)
+
+    return PartPlan(
+        name=name,
+        make_spec=lambda generation: spec,
+        wait_ready=wait_ready,
+        ready_seconds=policy.stack.ready_seconds,
+    )
+
+
+async def until_healthy(address: str, health: Health) -> None:
+    """Return once a check of ``address`` passes; the caller has the deadline."""
+    while True:
+        result = await check_instance(address, health)
+        if result.ok:
+            return
+        await asyncio.sleep(_POLL_SECONDS)

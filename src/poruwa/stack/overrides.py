@@ -1,0 +1,101 @@
+"""What the command line says over the policy file: addresses, workers, instances."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from poruwa.config.address import parse_address
+from poruwa.config.model import Instance, Listener, Policy
+from poruwa.errors import ConfigError
+
+NO_ADDRESS = "none"  # --admin none
+
+
+def with_listen(policy: Policy, listen: Sequence[str]) -> Policy:
+    """Return ``policy`` with the addresses of ``--listen``: ``[NAME=]ADDRESS``, else the first.
+
+    A name that the policy does not have adds a plain listener.
+
+    Raises:
+        ConfigError: an address that is none.
+    """
+    listeners = {listener.name: listener for listener in policy.listeners}
+    unnamed = iter([*listeners, *(f"http-{number}" for number in range(2, 100))])
+    for text in listen:
+        name, address = _split(text)
+        _require_address(address, "--listen")
+        name = name or next(unnamed)
+        known = listeners.get(name) or Listener(name=name)
+        listeners[name] = dataclasses.replace(known, address=address)
+    return dataclasses.replace(policy, listeners=tuple(listeners.values()))
+
+
+def with_admin(policy: Policy, admin: str | None) -> Policy:
+    """Return ``policy`` with the address of ``--admin``, or without admin listener for ``none``.
+
+    Raises:
+        ConfigError: an address that is none.
+    """
+    if admin is None:
+        return policy
+    if admin == NO_ADDRESS:
+        return dataclasses.replace(policy, admin=dataclasses.replace(policy.admin, address=None))
+    _require_address(admin, "--admin")
+    return dataclasses.replace(policy, admin=dataclasses.replace(policy.admin, address=admin))
+
+
+def with_workers(policy: Policy, workers: int | None) -> Policy:
+    """Return ``policy`` with the number of ``--workers``; 0 is one per core."""
+    if workers is None:
+        return policy
+    gateway = dataclasses.replace(policy.gateway, workers=workers)
+    return dataclasses.replace(policy, gateway=gateway)
+
+
+def with_upstreams(policy: Policy, upstreams: Sequence[str]) -> Policy:
+    """Return ``policy`` with the instances of ``--upstream``: ``[POOL=]ADDRESS``.
+
+    A pool that is named has exactly the instances named for it. The pool may be left out where the
+    policy has only one. An instance that the policy knows by its address keeps name and weight.
+
+    Raises:
+        ConfigError: no such pool, or an address that is none.
+    """
+    given: dict[str, list[str]] = {}
+    names = [pool.name for pool in policy.pools]
+    for text in upstreams:
+        name, address = _split(text)
+        if not name and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise ConfigError(
+                f"--upstream {text}: write POOL=ADDRESS with a pool of the policy ({known})."
+            )
+        _require_address(address, "--upstream")
+        given.setdefault(name, []).append(address)
+    pools = []
+    for pool in policy.pools:
+        known_instances = {instance.address: instance for instance in pool.instances}
+        instances = tuple(
+            known_instances.get(address) or Instance(name=f"{pool.name}.{number}", address=address)
+            for number, address in enumerate(given.get(pool.name, ()), start=1)
+        )
+        pools.append(dataclasses.replace(pool, instances=instances) if instances else pool)
+    return dataclasses.replace(policy, pools=tuple(pools))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Split ``name=address``; a Unix path may hold ``=`` too, so the name must look like one."""
+    name, equals, address = text.partition("=")
+    if equals and name.replace("-", "").replace("_", "").isalnum():
+        return name, address
+    return "", text
+
+
+def _require_address(text: str, option: str) -> None:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}.") from error

@@ -1,0 +1,251 @@
+"""``poruwa up``: the whole stack in the foreground, from a database to a gateway.
+
+Order of a start: state folder locked · policy · listening sockets (a busy port is known before
+anything runs; they stay open here, so that clients wait instead of being refused while a gateway
+is replaced) · database · seed · instances, all at once · gateway. The end is the reverse: the
+gateway drains first, so that instances finish what it is answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from poruwa.config.load import load_policy, parse_policy, read_policy_text
+from poruwa.config.model import Health, Policy
+from poruwa.errors import StackError
+from poruwa.observe.logs import relay_line
+from poruwa.stack.child import Output, ProcessSpec, start_child
+from poruwa.stack.database import choose_port, database_plan, embedded_url, external_url
+from poruwa.stack.gateway import (
+    ADMIN,
+    GatewaySockets,
+    first_error,
+    open_gateway_sockets,
+    worker_count,
+)
+from poruwa.stack.generated import generated_secret_names
+from poruwa.stack.instances import (
+    application_environment,
+    instance_plan,
+    require_application,
+    socket_path,
+    until_healthy,
+)
+from poruwa.stack.overrides import with_admin, with_listen, with_workers
+from poruwa.stack.sockets import bound_address, describe_listeners
+from poruwa.stack.state import StateFolder, open_state
+from poruwa.stack.stopping import StopRequest, stop_on_signals
+from poruwa.stack.supervisor import PartPlan, Supervisor, describe_exit, shown_lines
+
+GATEWAY_PART = "gateway"
+GATEWAY_READY_SECONDS = 30.0
+_STOP_MARGIN_SECONDS = 8.0  # of the gateway, over its own workers' grace
+_SEED_PART = "seed"
+
+_log = structlog.get_logger(component="stack")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What the command line of ``poruwa up`` says; None where the policy decides."""
+
+    policy: Path
+    state: Path | None = None
+    listen: tuple[str, ...] = ()
+    admin: str | None = None
+    instances: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackReport:
+    """What runs and where, once it is ready; also in ``stack.json``."""
+
+    site: str
+    urls: tuple[str, ...]
+    admin: str
+    state: Path
+    database: str
+    pids: dict[str, int]
+    instances: int
+    workers: int
+    seconds: float
+
+
+async def run_stack(options: UpOptions, *, on_ready: Callable[[StackReport], None]) -> None:
+    """Start everything, watch it until a signal asks for the end, and stop it.
+
+    Args:
+        on_ready: called once, when clients are served.
+
+    Raises:
+        StackError, ConfigError: one part cannot start; what had started is stopped again.
+    """
+    unresolved = parse_policy(read_policy_text(options.policy), options.policy.name)
+    with open_state(options.state or Path(unresolved.stack.state)) as state:
+        names = [name for name in generated_secret_names(unresolved) if name not in os.environ]
+        environ = {**os.environ, **state.make_secrets(names)}
+        policy = load_policy(options.policy, environ=environ)
+        policy = with_workers(
+            with_admin(with_listen(policy, options.listen), options.admin), options.workers
+        )
+        sockets = open_gateway_sockets(_with_admin_socket(policy, state))
+        try:
+            await Stack(options, policy, state, sockets, environ, on_ready).run()
+        finally:
+            sockets.close()
+
+
+class Stack:
+    """One running stack; used by `run_stack`."""
+
+    def __init__(
+        self,
+        options: UpOptions,
+        policy: Policy,
+        state: StateFolder,
+        sockets: GatewaySockets,
+        environ: dict[str, str],
+        on_ready: Callable[[StackReport], None],
+    ) -> None:
+        assert sockets.admin is not None
+        self._options = options
+        self._policy = policy
+        self._state = state
+        self._sockets = sockets
+        self._admin = bound_address(sockets.admin)
+        self._environ = environ
+        self._on_ready = on_ready
+        self._started = time.monotonic()
+        self._supervisor = Supervisor()
+        self._instances: dict[str, str] = {}  # name -> pool
+        self._database_url = ""
+
+    async def run(self) -> None:
+        """Start, wait for a signal, stop."""
+        try:
+            with stop_on_signals() as request:
+                async with self._supervisor, asyncio.TaskGroup() as group:
+                    starting = group.create_task(self._start())
+                    asked = group.create_task(request.asked.wait())
+                    await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
+                    if starting.done():
+                        starting.result()
+                        self._announce()
+                        await asked
+                    starting.cancel()
+                    await self._stop(request)
+        except* StackError as errors:
+            raise self._explained(first_error(errors)) from None
+
+    async def _start(self) -> None:
+        policy, state = self._policy, self._state
+        state.rotate_access_log()
+        if policy.database.embedded:
+            port = choose_port(state)
+            self._database_url = embedded_url(port, policy.database)
+            await self._supervisor.start(database_plan(state, port))
+        else:
+            self._database_url = external_url(policy.database)
+        environment = application_environment(
+            policy, self._environ, database_url=self._database_url
+        )
+        pools = self._counted_pools()
+        if pools or policy.stack.seed:
+            require_application(policy.stack.application)
+        if policy.stack.seed:
+            await self._seed(policy.stack.seed, environment)
+        async with asyncio.TaskGroup() as group:
+            for pool, count in pools:
+                for number in range(1, count + 1):
+                    name = f"{pool.name}.{number}"
+                    self._instances[name] = pool.name
+                    plan = instance_plan(policy, pool, name, state.sockets, environment)
+                    group.create_task(self._supervisor.start(plan))
+        await self._supervisor.start(self._gateway_plan())
+
+    def _counted_pools(self) -> list[tuple[Any, int]]:
+        pools = [(pool, pool.count) for pool in self._policy.pools if pool.count]
+        if self._options.instances is None:
+            return pools
+        if not pools:
+            raise StackError(
+                "--instances: no pool of the policy has a count, so there is nothing to start."
+            )
+        return [(pools[0][0], self._options.instances), *pools[1:]]
+
+    async def _seed(self, import_path: str, environment: dict[str, str]) -> None:
+        _log.info("seeding", call=import_path)
+        spec = ProcessSpec(
+            name=_SEED_PART,
+            argv=(sys.executable, "-m", "poruwa.stack.seed_call", import_path),
+            env=environment,
+        )
+        child = start_child(spec, lambda line: relay_line(_SEED_PART, line))
+        try:
+            code = await child.wait()
+        finally:
+            child.kill()
+        if code:
+            raise StackError(f"{_SEED_PART} {describe_exit(code)}.{shown_lines(child.last_lines)}")
+
+    def _gateway_plan(self) -> PartPlan:
+        inherited = dict(self._sockets.listeners)
+        assert self._sockets.admin is not None
+        inherited[ADMIN] = self._sockets.admin
+        arguments = ["--policy", str(self._options.policy), "--inherit"]
+        arguments.append(describe_listeners(inherited))
+        arguments += ["--workers", str(self._policy.gateway.workers), "--log-format", "json"]
+        access_log = str(self._state.access_log) if self._policy.logs.access else "none"
+        arguments += ["--access-log", access_log]
+        for text in self._options.listen:
+            arguments += ["--listen", text]
+        for name, pool in self._instances.items():
+            arguments += [
+                "--upstream", f"{pool}=unix:{socket_path(self._state.sockets, name)}"
+            ]  # fmt: skip
+        drain_seconds = self._policy.timeouts.drain_seconds
+        spec = ProcessSpec(
+            name=GATEWAY_PART,
+            argv=(sys.executable, "-m", "poruwa.cli.main", "gateway", *arguments),
+            env=self._environ,
+            pass_fds=tuple(sock.fileno() for sock in inherited.values()),
+            stop_grace_seconds=drain_seconds + _STOP_MARGIN_SECONDS,
+            output=Output.INHERIT,
+        )
+        # Also in a gateway with a token: readiness is told to everybody.
+        readiness = Health(path="/readyz", host="localhost", timeout_seconds=1.0)
+        return PartPlan(
+            name=GATEWAY_PART,
+            make_spec=lambda generation: spec,
+            wait_ready=lambda child: until_healthy(self._admin, readiness),
+            ready_seconds=GATEWAY_READY_SECONDS,
+            on_ready=lambda generation: self._write_report(),
+            on_exit=lambda generation: None,
+        )
+
+    def report(self) -> StackReport:
+        """Return what runs now."""
+        return StackReport(
+            site=self._policy.site.name,
+            urls=tuple(
+                _url(bound_address(self._sockets.listeners[listener.name]), listener.tls is not None)
+                for listener in self._policy.listeners
+            ),
+            admin=self._admin,
+            state=self._state.path,
+            database=self._database_url,
+            pids=self._supervisor.pids(),
+            instances=len(self._instances),
+            workers=worker_count(self._policy),
+            seconds=round(time.monotonic() - self._started, 2),
+        )

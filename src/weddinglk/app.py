@@ -1,0 +1,87 @@
+"""The WeddingLK application: FastAPI around the pages, the JSON API and the catalogue.
+
+``uvicorn weddinglk.app:app`` serves the one described by the environment:
+``WEDDINGLK_DATABASE_URL`` (default: MongoDB's usual port on this machine), ``WEDDINGLK_BUILD``
+(the build's name, on every page; default ``dev``) and ``WEDDINGLK_PUBLIC_URL`` (``https://host``
+for links that must be absolute; default: none).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
+
+from weddinglk.catalogue import Catalogue
+from weddinglk.database import open_database
+from weddinglk.web import api, compare, discovery, home, pictures, search, vendors, venues
+from weddinglk.web.errors import on_failure, on_http_exception
+from weddinglk.web.language import LanguageMiddleware
+from weddinglk.web.problem import on_invalid_request
+from weddinglk.web.site import build_site
+
+DEFAULT_DATABASE_URL = (
+    "mongodb://127.0.0.1:27017/weddinglk?retryWrites=false&directConnection=true"
+)
+_API_DESCRIPTION = (
+    "Venues and vendors for weddings in Sri Lanka. Texts come in English, Sinhala or Tamil "
+    "(`?lang=` or Accept-Language); amounts are whole rupees (LKR); errors are "
+    "`application/problem+json`."
+)
+_logger = logging.getLogger("weddinglk")
+
+
+def create_app(
+    *, database_url: str = DEFAULT_DATABASE_URL, build: str = "dev", public_url: str = ""
+) -> FastAPI:
+    """Return the application; it opens the database when its lifespan starts.
+
+    Args:
+        database_url: ``mongodb://host:port/database?options``.
+        build: the name of this build; pages carry it.
+        public_url: ``https://host`` under which visitors know the site; empty if unknown.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_database(database_url) as database:
+            catalogue = Catalogue(database)
+            app.state.site = build_site(catalogue, build=build, public_url=public_url)
+            try:
+                await catalogue.load()
+            except PyMongoError as error:
+                # Started before its database: not ready, and ready() loads once it answers.
+                _logger.warning("catalogue not loaded: %s", error)
+            yield
+
+    app = FastAPI(
+        title="WeddingLK",
+        version="1",
+        description=_API_DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    # Plain Starlette routes: pages have no use for FastAPI's validation and pay nothing for it.
+    for noun in (discovery, pictures, home, venues, vendors, search, compare):
+        app.router.routes.extend(noun.routes)
+    app.include_router(api.router)
+    app.add_middleware(LanguageMiddleware)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(Exception, on_failure)
+    return app
+
+
+app = create_app(
+    database_url=os.environ.get("WEDDINGLK_DATABASE_URL") or DEFAULT_DATABASE_URL,
+    build=os.environ.get("WEDDINGLK_BUILD") or "dev",
+    public_url=os.environ.get("WEDDINGLK_PUBLIC_URL", ""),
+)

@@ -1,0 +1,212 @@
+"""Which listings a text speaks of, how strongly, and what a misspelled word meant.
+
+An inverted index: a term's postings are two parallel arrays, slots and weights. A word of the
+question is looked up exactly; then, for the last word or when nothing was found, as a beginning;
+then by the way it sounds in the spellings Sri Lankan names have in Latin letters (Nuwara Elia);
+then by edit distance (rapidfuzz). Scores are BM25's with weighted fields and without the length
+norm: listings' indexed texts are all about equally long.
+
+Slots are small integers given by the caller; a slot is never reused, so taking a listing away
+needs no work here: its slot is left out of the caller's masks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from weddinglk.search.tokens import question_words, stem, words_of
+
+SATURATION = 1.2  # BM25's k1 at its usual value: a term four times as heavy counts 1.7 times
+PREFIX_WEIGHT = 0.7
+CORRECTED_WEIGHT = 0.8
+PREFIX_TERMS_MAX = 24  # a beginning of one letter would match a tenth of the vocabulary
+PREFIX_LENGTH_MIN = 2
+FUZZY_LENGTH_MIN = 4  # of shorter words too many are one edit away
+SIMILARITY_MIN = 0.7  # photografer/photographer 0.83, beech/beach 0.80, kolombo/colombo 0.86
+CANDIDATES_MAX = 12
+
+_SOUNDS = (
+    ("ph", "f"), ("sh", "s"), ("th", "t"), ("dh", "d"), ("bh", "b"), ("kh", "k"), ("ck", "k"),
+    ("ee", "i"), ("oo", "u"), ("ou", "u"), ("w", "v"), ("y", "i"), ("c", "k"), ("z", "s"),
+)  # fmt: skip
+_REPEATED = re.compile(r"(.)\1+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextMatch:
+    """What a question found.
+
+    ``scores`` maps slots to relevance, above 0. ``corrected`` is the question as understood when
+    words of it had to be corrected, else ``None``. ``empty`` says that the question had no word
+    worth looking up ("a wedding in Sri Lanka"): it narrows nothing.
+    """
+
+    scores: dict[int, float]
+    corrected: str | None
+    empty: bool
+
+
+class TextIndex:
+    """Terms and their postings."""
+
+    def __init__(self) -> None:
+        self._postings: dict[str, tuple[array[int], array[float]]] = {}
+        self._spelling: dict[str, str] = {}  # term -> a word it comes from, to show
+        self._terms: list[str] = []  # sorted, for beginnings
+        self._by_sound: dict[str, list[str]] = {}
+        self._memo: dict[str, tuple[str, ...]] = {}
+        self._documents = 0
+        self._is_open = True  # terms are sorted once after the first load, kept sorted then
+
+    def add(self, slot: int, fields: Iterable[tuple[float, str]]) -> None:
+        """Index ``fields``, pairs of weight and text, under ``slot``; slots only increase."""
+        weights: dict[str, float] = {}
+        for weight, text in fields:
+            for term in self._terms_of(text):
+                weights[term] = weights.get(term, 0.0) + weight
+        postings = self._postings
+        for term, weight in weights.items():
+            posting = postings.get(term)
+            if posting is None:
+                posting = postings[term] = (array("I"), array("f"))
+                if not self._is_open:
+                    self._register(term)
+            posting[0].append(slot)
+            posting[1].append(weight)
+        self._documents += 1
+
+    def seal(self) -> None:
+        """Finish the first load: build what beginnings and corrections are found with."""
+        self._terms = sorted(self._postings)
+        for term in self._terms:
+            self._by_sound.setdefault(_sound(term), []).append(term)
+        self._memo.clear()
+        self._is_open = False
+
+    def match(self, question: str) -> TextMatch:
+        """Return the slots that have all words of ``question``, or, if none has, most of them."""
+        words = question_words(question)
+        if not words:
+            return TextMatch(scores={}, corrected=None, empty=True)
+        found_words: list[dict[int, float]] = []
+        shown: list[str] = []
+        for position, word in enumerate(words):
+            terms, spelling = self._variants(word, is_last=position == len(words) - 1)
+            shown.append(spelling or word)
+            found_words.append(self._score(terms))
+        corrected = " ".join(shown) if shown != words else None
+        return TextMatch(scores=_combine(found_words), corrected=corrected, empty=False)
+
+    def _variants(self, word: str, *, is_last: bool) -> tuple[dict[str, float], str | None]:
+        """Return terms that ``word`` may mean with their weights, and the spelling if corrected."""
+        term = stem(word)
+        variants = {term: 1.0} if term in self._postings else {}
+        if (is_last or not variants) and len(word) >= PREFIX_LENGTH_MIN:
+            for longer in self._beginning_with(term):
+                variants.setdefault(longer, PREFIX_WEIGHT)
+        if variants:
+            return variants, None
+        meant = self._corrections(term)
+        spelling = self._spelling.get(meant[0]) if meant else None
+        return dict.fromkeys(meant, CORRECTED_WEIGHT), spelling
+
+    def _beginning_with(self, beginning: str) -> list[str]:
+        at = bisect_left(self._terms, beginning)
+        terms = []
+        while at < len(self._terms) and self._terms[at].startswith(beginning):
+            terms.append(self._terms[at])
+            at += 1
+        terms.sort(key=lambda term: (-len(self._postings[term][0]), term))
+        return terms[:PREFIX_TERMS_MAX]
+
+    def _corrections(self, term: str) -> list[str]:
+        """Return what ``term`` most likely meant: one term, or none."""
+        alike = self._by_sound.get(_sound(term), [])
+        if alike:
+            return [max(alike, key=lambda other: (len(self._postings[other][0]), other))]
+        if len(term) < FUZZY_LENGTH_MIN:
+            return []
+        candidates = process.extract(
+            term,
+            self._terms,
+            scorer=OSA.normalized_similarity,
+            score_cutoff=SIMILARITY_MIN,
+            limit=CANDIDATES_MAX,
+        )
+        if not candidates:
+            return []
+
+        def likelihood(candidate: tuple[str, float, int]) -> tuple[float, str]:
+            other, similarity, _ = candidate
+            frequency = math.log10(len(self._postings[other][0]) + 1)
+            same_start = 0.05 if other[0] == term[0] else 0.0
+            return similarity + 0.04 * frequency + same_start, other
+
+        return [max(candidates, key=likelihood)[0]]
+
+    def _score(self, terms: dict[str, float]) -> dict[int, float]:
+        """Return the best score each slot has for one word of the question."""
+        scores: dict[int, float] = {}
+        for term, variant_weight in terms.items():
+            slots, weights = self._postings[term]
+            rarity = math.log(1.0 + (self._documents + 1) / (len(slots) + 0.5))
+            factor = variant_weight * rarity * (SATURATION + 1.0)
+            for slot, weight in zip(slots, weights, strict=True):
+                score = factor * weight / (weight + SATURATION)
+                if score > scores.get(slot, 0.0):
+                    scores[slot] = score
+        return scores
+
+    def _terms_of(self, text: str) -> tuple[str, ...]:
+        terms = self._memo.get(text)
+        if terms is None:
+            found = []
+            for word in words_of(text):
+                term = self._memo_stem(word)
+                found.append(term)
+            terms = tuple(found)
+            if self._is_open:
+                self._memo[text] = terms
+        return terms
+
+    def _memo_stem(self, word: str) -> str:
+        term = stem(word)
+        shown = self._spelling.get(term)
+        if shown is None or len(word) < len(shown):
+            self._spelling[term] = word
+        return term
+
+    def _register(self, term: str) -> None:
+        insort(self._terms, term)
+        self._by_sound.setdefault(_sound(term), []).append(term)
+
+
+def _combine(found: list[dict[int, float]]) -> dict[int, float]:
+    """Sum the words' scores over the slots that have the most words."""
+    if len(found) == 1:
+        return found[0]
+    totals: dict[int, float] = {}
+    counts: dict[int, int] = {}
+    for scores in found:
+        for slot, score in scores.items():
+            totals[slot] = totals.get(slot, 0.0) + score
+            counts[slot] = counts.get(slot, 0) + 1
+    most = max(counts.values(), default=0)
+    return {slot: totals[slot] for slot, count in counts.items() if count == most}
+
+
+def _sound(term: str) -> str:
+    if not term.isascii():
+        return term
+    for letters, sound in _SOUNDS:
+        if letters in term:
+            term = term.replace(letters, sound)
+    return _REPEATED.sub(r"\1", term)

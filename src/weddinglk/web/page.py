@@ -1,0 +1,84 @@
+"""From data to an HTML response: the frame every page shares, language, links, validators."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from weddinglk.domain import LANGUAGES
+from weddinglk.web.conditional import shared_response
+from weddinglk.web.language import SCOPE_KEY, Choice, chosen_language
+from weddinglk.web.site import Site, site_of
+from weddinglk.web.texts import Texts
+
+HTML = "text/html; charset=utf-8"
+LANGUAGE_NAMES = {"en": "English", "si": "සිංහල", "ta": "தமிழ்"}
+
+
+def choice_of(request: Request) -> Choice:
+    """Return the language chosen for ``request`` by the middleware."""
+    choice = request.scope.get(SCOPE_KEY)
+    if isinstance(choice, Choice):
+        return choice
+    return chosen_language(request.scope)[0]  # the handler of failures stands outside middleware
+
+
+def texts_of(request: Request) -> Texts:
+    """Return the texts in the language of ``request``."""
+    return site_of(request).texts[choice_of(request).language]
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    canonical_query: dict[str, str] | None = None,
+    **context: Any,
+) -> Response:
+    """Return the page of ``template`` filled with ``context``.
+
+    ``canonical_query`` holds the parameters that make this a page of its own (its number, say);
+    all others lead to the same content and are left out of the canonical link.
+    """
+    site = site_of(request)
+    choice = choice_of(request)
+    frame = _frame(request, site, choice, canonical_query)
+    html = site.templates[template].render(frame | context)
+    headers = {"Content-Language": choice.language}
+    if choice.negotiated:
+        headers["Vary"] = "Accept-Language"
+    return shared_response(request, html.encode(), HTML, status=status, headers=headers)
+
+
+def redirect(request: Request, path: str, *, status: int = 308) -> Response:
+    """Return a redirect to a path of the site, in the language prefix of the request."""
+    headers = {"Cache-Control": "no-cache"}
+    return RedirectResponse(choice_of(request).prefix + path, status, headers)
+
+
+def _frame(
+    request: Request, site: Site, choice: Choice, canonical_query: dict[str, str] | None
+) -> dict[str, Any]:
+    path = quote(request.scope["path"])
+    kept = [pair for pair in request.query_params.multi_items() if pair[0] != "lang"]
+    switch_query = f"?{urlencode(kept)}" if kept else ""
+    canonical = path + (f"?{urlencode(canonical_query)}" if canonical_query else "")
+    base = site.public_url
+    return {
+        "t": site.texts[choice.language],
+        "language": choice.language,
+        "prefix": choice.prefix,
+        "path": path,
+        "canonical": f"{base}/{choice.language}{canonical}",
+        "alternates": [(code, f"{base}/{code}{canonical}") for code in LANGUAGES],
+        "default_url": base + canonical,
+        "switches": [
+            (code, LANGUAGE_NAMES[code], f"/{code}{path}{switch_query}") for code in LANGUAGES
+        ],
+        "base_url": base,
+        "catalogue": site.catalogue,
+    }

@@ -1,0 +1,58 @@
+"""What every page needs, built once at start and found from a request: the ``Site``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, Template
+from starlette.requests import Request
+
+from weddinglk.art.picture import art_url, picture_url
+from weddinglk.catalogue import Catalogue
+from weddinglk.web.static import StaticFiles, load_static_files
+from weddinglk.web.texts import Texts, load_texts
+
+TEMPLATES_DIRECTORY = Path(__file__).parent.parent / "templates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The parts pages are made of. ``public_url`` is ``https://host`` or empty if unknown."""
+
+    catalogue: Catalogue
+    templates: dict[str, Template]
+    texts: dict[str, Texts]
+    static: StaticFiles
+    build: str
+    public_url: str
+
+
+def site_of(request: Request) -> Site:
+    """Return the site that answers ``request``."""
+    site = request.app.state.site
+    assert isinstance(site, Site)
+    return site
+
+
+def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
+    """Load texts and static files and compile every template, so that requests read no file."""
+    static = load_static_files()
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES_DIRECTORY),
+        autoescape=True,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        cache_size=-1,
+    )
+    environment.globals.update(static=static.url, build=build, picture_url=picture_url, art=art_url)
+    names = [name for name in environment.list_templates() if name.endswith(".html")]
+    return Site(
+        catalogue=catalogue,
+        templates={name: environment.get_template(name) for name in names},
+        texts=load_texts(),
+        static=static,
+        build=build,
+        public_url=public_url.rstrip("/"),
+    )
