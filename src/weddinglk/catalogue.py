@@ -10,13 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
 from weddinglk.database import is_healthy
-from weddinglk.documents import review_from_document, vendor_from_document, venue_from_document
+from weddinglk.documents import (
+    MARKER_ID,
+    Document,
+    review_from_document,
+    vendor_from_document,
+    venue_from_document,
+)
 from weddinglk.domain import District, Place, Review, Vendor, VendorCategory, Venue, VenueStyle
 from weddinglk.places import place_table
 from weddinglk.search.entries import (
@@ -37,11 +42,8 @@ from weddinglk.search.query import (
     VenueQuery,
 )
 
-Document = dict[str, Any]
-
 READ_BATCH = 2_000  # documents a round trip when the index is built
 REVIEWS_PER_PAGE_MAX = 50
-MARKER_ID = "seed"  # the document of ``meta`` that says the data is complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

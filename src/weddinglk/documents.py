@@ -23,6 +23,8 @@ from weddinglk.domain import (
 
 Document = dict[str, Any]
 
+MARKER_ID = "seed"  # the document of ``meta`` that says whether the seeded data is complete
+
 
 def venue_to_document(venue: Venue) -> Document:
     """Return the document that ``venue_from_document`` reads."""

@@ -10,8 +10,12 @@ import sys
 
 import typer
 
-from poruwa.cli import config, gateway, status, up
+from poruwa.cli.config import app as config_app
+from poruwa.cli.gateway import gateway
+from poruwa.cli.status import status
+from poruwa.cli.up import up
 from poruwa.errors import PoruwaError
+from poruwa.stack.supervisor import FAILURE_PREFIX
 
 EXIT_FAILURE = 2  # as for a wrong command line
 
@@ -22,10 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(up.up)
-app.command()(gateway.gateway)
-app.command()(status.status)
-app.add_typer(config.app, name="config")
+app.command()(up)
+app.command()(gateway)
+app.command()(status)
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:
@@ -33,7 +37,7 @@ def main() -> None:
     try:
         app()
     except PoruwaError as error:
-        sys.stderr.write(f"poruwa: {error.message}\n")
+        sys.stderr.write(f"{FAILURE_PREFIX}{error.message}\n")
         sys.exit(EXIT_FAILURE)
 
 

@@ -18,6 +18,7 @@ from poruwa.units import format_duration
 
 # Enough for 128 bits of the base64 or hexadecimal that people generate keys in.
 SHORTEST_KEY_CHARACTERS = 32
+_DEFAULT_HEALTH = Health()
 _HASH_METHODS = frozenset({BalancingMethod.CONSISTENT_HASH, BalancingMethod.STICKY_HASH})
 # uvicorn's --timeout-keep-alive: an instance we start closes its side after this.
 _UVICORN_KEEP_ALIVE_SECONDS = 5.0
@@ -232,7 +233,7 @@ def _check_health(health: Health, path: Path, findings: Findings) -> None:
         )
     if health.kind is HealthKind.TCP:
         for key in ("path", "method", "host", "expect_status", "expect_body"):
-            if findings.positions.is_written((*path, key)):
+            if getattr(health, key) != getattr(_DEFAULT_HEALTH, key):
                 findings.refuse(
                     (*path, key), 'a tcp check sends no request; write kind = "http", or drop it'
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poruwa.config.model import CdnProvider, Database, Policy, StoreMode, ValkeyStore
+from poruwa.config.model import Cdn, CdnProvider, Database, Policy, StoreMode, ValkeyStore
 from poruwa.config.positions import Path
 from poruwa.config.problems import Findings
 from poruwa.units import format_duration
@@ -10,6 +10,7 @@ from poruwa.units import format_duration
 # A layer that lost one heartbeat must not be called unsure at once.
 _HEARTBEATS_PER_LEASE = 2
 _SMALLEST_CLUSTER = 3
+_NO_CDN = Cdn()
 
 
 def check_stores(policy: Policy, findings: Findings) -> None:
@@ -128,7 +129,7 @@ def _check_cdn(policy: Policy, findings: Findings) -> None:
     cdn = policy.cdn
     if cdn.provider is CdnProvider.NONE:
         for key in ("zone", "token", "bypass_cookie", "domains"):
-            if findings.positions.is_written(("cdn", key)):
+            if getattr(cdn, key) != getattr(_NO_CDN, key):
                 findings.refuse(
                     ("cdn", key),
                     'there is no CDN; write provider = "cloudflare" or "cloudfront", or drop this',

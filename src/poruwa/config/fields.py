@@ -51,6 +51,11 @@ class SettingField:
     setting: Setting
     default: Any
 
+    @property
+    def can_be_switched_off(self) -> bool:
+        """Whether ``false`` in the file takes away what there is by default."""
+        return self.is_optional and self.default is not None
+
 
 @cache
 def fields_of(section: type) -> tuple[SettingField, ...]:

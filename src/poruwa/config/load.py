@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poruwa.config.check import find_contradictions
-from poruwa.config.model import Instance, Policy, Pool, Route
+from poruwa.config.model import Instance, Policy, Pool, Route, Scope
 from poruwa.config.positions import Positions, find_positions
 from poruwa.config.problems import Findings, Problem
 from poruwa.config.reader import Reader
@@ -96,7 +96,7 @@ def read_policy(
         findings.warnings += contradictions.warnings
     return Reading(
         file_name=name,
-        policy=None if findings.problems else policy,
+        policy=None if findings.problems or policy is None else _without_shared_affinity(policy),
         positions=findings.positions,
         problems=_in_order(findings.problems),
         warnings=_in_order(findings.warnings),
@@ -197,6 +197,16 @@ def _with_names(policy: Policy) -> Policy:
         routes=tuple(map(named_route, policy.routes)),
         pools=tuple(map(named_pool, policy.pools)),
     )
+
+
+def _without_shared_affinity(policy: Policy) -> Policy:
+    """Switch affinity off where the class is shared: no cookie may stand on such a response."""
+    shared = {each.name for each in policy.classes if each.scope is Scope.SHARED}
+    routes = tuple(
+        dataclasses.replace(route, affinity=False) if route.data_class in shared else route
+        for route in policy.routes
+    )
+    return dataclasses.replace(policy, routes=routes)
 
 
 def _unreadable(name: str, error: tomllib.TOMLDecodeError) -> Reading:

@@ -126,7 +126,7 @@ class Stack:
     ] = None
     state: Annotated[
         str, Setting(form="path", why="Folder for data, sockets and generated keys.")
-    ] = ".poruwa"
+    ] = "state"
     ready_seconds: Annotated[
         float, Setting(least=1, most=3600, why="A part that is not ready by then has failed.")
     ] = 60.0

@@ -118,7 +118,8 @@ class Route:
         ),
     ] = None
     affinity: Annotated[
-        bool, Setting(why="Whether the pool's affinity applies; never on what is shared.")
+        bool,
+        Setting(why="Whether the pool's affinity applies; always off where the class is shared."),
     ] = True
     cookies: Annotated[
         tuple[str, ...],

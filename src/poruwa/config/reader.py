@@ -79,6 +79,8 @@ class Reader:
         return type_(**values)
 
     def _field(self, field: SettingField, value: object, path: Path) -> Any:
+        if value is False and field.can_be_switched_off:
+            return None
         if field.kind is Kind.SECTIONS:
             if field.setting.keyed:
                 return self._keyed_sections(field, value, path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from typing import NamedTuple
@@ -73,7 +72,8 @@ _CSP_HTML = (
     "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 _CSP_JSON = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_ID_MARK = "@request-id@"
+_ID_MARK = b"@request-id@"
+_ID_LINE = b'<p class="id">Request <code>@</code></p>\n'
 _RANGE = re.compile(
     rb"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*(?:;(.*))?", re.DOTALL
 )
@@ -112,12 +112,13 @@ def error_response(
 
     A 431 also asks the browser to clear the site's cookies: else it could never come back.
     """
-    page = _PAGES.get(status) or _PAGES[500 if status >= 500 else 400]
-    words = WORDS.get(status) or _Words("Error", page.words.said)
+    words = WORDS.get(status) or _Words("Error", WORDS[500 if status >= 500 else 400].said)
     shown_id = _printable(request_id)
     if prefers_html(accept):
         kind, csp = "text/html; charset=utf-8", _CSP_HTML
-        body = page.html.replace(_ID_MARK, escape(shown_id)).encode()
+        body = (_PAGES.get(status) or _page(status, words)).encode()
+        quoted_id = _ID_LINE.replace(b"@", escape(shown_id).encode()) if shown_id else b""
+        body = body.replace(_ID_MARK, quoted_id)
     else:
         kind, csp = "application/problem+json", _CSP_JSON
         problem = {"title": words.reason, "status": status, "detail": words.said}
@@ -172,23 +173,14 @@ def prefers_html(accept: bytes) -> bool:
     return html >= json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
-    words: _Words
-    html: str
-
-
-def _page(status: int, words: _Words) -> _Page:
-    return _Page(
-        words=words,
-        html=(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="robots" content="noindex">\n'
-            f"<title>{words.reason}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-            f'<p class="status">{status}</p>\n<h1>{words.reason}</h1>\n<p>{words.said}</p>\n'
-            f'<p class="id">Request <code>{_ID_MARK}</code></p>\n</main>\n</body>\n</html>\n'
-        ),
+def _page(status: int, words: _Words) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="robots" content="noindex">\n'
+        f"<title>{words.reason}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<p class="status">{status}</p>\n<h1>{words.reason}</h1>\n<p>{words.said}</p>\n'
+        f"{_ID_MARK.decode()}</main>\n</body>\n</html>\n"
     )
 
 

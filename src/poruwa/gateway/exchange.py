@@ -28,6 +28,7 @@ from poruwa.rules.message import CHUNKED, RefusalReason
 from poruwa.rules.retry import IDEMPOTENT_METHODS, FailureKind, may_retry
 
 if TYPE_CHECKING:
+    from poruwa.gateway.file_sender import FileSender
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.listener import ClientConnection
     from poruwa.gateway.routes import GatewayRoute
@@ -46,6 +47,7 @@ class Exchange:
         "_chunked_to_client",
         "_client_blocked",
         "_close_delimited",
+        "_sender",
         "_sent_at_pool",
         "_tried",
         "_upstream_blocked",
@@ -117,6 +119,7 @@ class Exchange:
         self._tried: list[Instance] = []
         self._waiting_in: Pool | None = None
         self._sent_at_pool: Pool | None = None
+        self._sender: FileSender | None = None
         self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
         self._body_bytes = 0
         self._body_complete = framing == 0
@@ -135,20 +138,26 @@ class Exchange:
         self, status: int, fields: bytes = b"", body: bytes = b"", *, keep_alive: bool = True
     ) -> None:
         """Answer without an instance: ``fields`` are header lines, each with its CRLF."""
-        self.keep_alive = self.keep_alive and keep_alive and not self.gateway.is_draining
-        if self.method == b"HEAD":
-            length, body = len(body), b""
-        else:
-            length = len(body)
-        lines = b"Date: %b\r\n%bContent-Length: %d\r\nX-Request-Id: %b\r\n%b%b" % (
-            self.gateway.http_date(),
-            fields,
-            length,
-            self.request_id,
-            self.response_lines,
-            b"" if self.keep_alive else b"Connection: close\r\n",
-        )
-        self._write_last(status, own_head(status, lines) + body)
+        self.keep_alive = self.keep_alive and keep_alive
+        head = self._own_head(status, fields, len(body))
+        self._write_last(status, head if self.method == b"HEAD" else head + body)
+
+    def answer_by(self, sender: FileSender) -> None:
+        """Leave the answer to ``sender``: it calls ``begin_answer`` and ``on_body``, or fails.
+
+        It is cancelled when the exchange ends before.
+        """
+        self._sender = sender
+        self._set_first_byte_deadline()
+
+    def begin_answer(self, status: int, fields: bytes, length: int) -> None:
+        """Send the head of an answer made here; ``on_body`` takes its ``length`` bytes."""
+        self.response_begun = True
+        self.status = status
+        head = self._own_head(status, fields, length)
+        self.bytes_out = len(head)
+        self.client.transport.write(head)
+        self._set_response_deadline()
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
         """Answer with an error page, as HTML or a problem document."""
@@ -219,6 +228,8 @@ class Exchange:
     def on_client_writable(self, *, writable: bool) -> None:
         """Pass the client's back-pressure on to the instance."""
         self._client_blocked = not writable
+        if self._sender is not None:
+            self._sender.set_writable(writable=writable)
         if self.connection is not None and self.response_begun:
             if writable:
                 self.connection.transport.resume_reading()
@@ -243,6 +254,8 @@ class Exchange:
             self.answer_error(503, retry_after=1)
         elif self.response_begun:
             self.client.abort()
+        elif self._sender is not None:
+            self.answer_error(504)
         elif self.connection is not None:
             connection, self.connection = self.connection, None
             connection.abandon()
@@ -450,14 +463,29 @@ class Exchange:
 
     def _response_complete(self) -> None:
         connection, self.connection = self.connection, None
-        assert connection is not None
         keep_alive = self.keep_alive
         client = self.client
-        if not self._body_complete:
-            connection.is_reusable = False
         self._end()
-        connection.release()
+        if connection is not None:
+            if not self._body_complete:
+                connection.is_reusable = False
+            connection.release()
         client.end_exchange(keep_alive=keep_alive)
+
+    def _own_head(self, status: int, fields: bytes, length: int) -> bytes:
+        """Return the head of an answer made here; settles whether the connection is kept."""
+        self.keep_alive = self.keep_alive and self._body_complete and not self.gateway.is_draining
+        # RFC 9110 section 8.6: none in a 204, and in a 304 it would be the whole content's.
+        size = b"" if status in (204, 304) else b"Content-Length: %d\r\n" % length
+        lines = b"Date: %b\r\n%b%bX-Request-Id: %b\r\n%b%b" % (
+            self.gateway.http_date(),
+            fields,
+            size,
+            self.request_id,
+            self.response_lines,
+            b"" if self.keep_alive else b"Connection: close\r\n",
+        )
+        return own_head(status, lines)
 
     def _write_last(self, status: int, data: bytes) -> None:
         """Send a whole answer made here and go on with the connection."""
@@ -486,6 +514,9 @@ class Exchange:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.cancel()
         if self.client.exchange is self:
             self.client.exchange = None
         self.gateway.record(self)

@@ -32,6 +32,7 @@ _COMPONENT_WIDTH = 12  # of "gateway.w12" with room for one more character
 _PLAIN_LEVEL = re.compile(
     r"(?P<prefix>.{0,40}?)\b(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[:\]]?\s*(?P<text>.*)"
 )
+_EXCEPTION = re.compile(r"Traceback \(most recent call last\):|[\w.]+(?:Error|Exception)(?::|\Z)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NEEDS_QUOTES = re.compile(r"[\s\"=]|^$")
 
@@ -160,6 +161,8 @@ def _decode_own_line(line: str) -> dict[str, Any] | None:
 
 
 def _split_plain_line(line: str) -> tuple[str, str]:
+    if _EXCEPTION.match(line):
+        return "error", line
     match = _PLAIN_LEVEL.match(line)
     if match is None:
         return "info", line

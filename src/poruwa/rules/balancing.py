@@ -21,7 +21,10 @@ from itertools import accumulate
 from math import ceil, exp, gcd
 
 MAX_SEQUENCE_SLOTS = 1024
-"""Upper bound of a weighted sequence, unless there are more instances than that."""
+"""Upper bound of a weighted sequence; with more than 64 instances, 16 slots for each."""
+
+MAX_SEQUENCE_STEPS = 100_000
+"""Slots times instances up to which nginx's algorithm is run: about 5 ms."""
 
 POINTS_PER_WEIGHT = 64
 """Points of the hash ring per unit of weight; shares differ by about 1/sqrt(points)."""
@@ -47,7 +50,8 @@ def weighted_sequence(weights: Sequence[int]) -> tuple[int, ...]:
     Each index occurs in proportion to its weight and as far from itself as possible: weights
     5, 1, 1 give 0 0 1 0 2 0 0. Weights are reduced by their greatest common divisor; where the
     period would still pass ``MAX_SEQUENCE_SLOTS`` they are scaled down, each keeping one slot.
-    To be computed when the topology changes; takes time proportional to slots times instances.
+    To be computed when the topology changes: milliseconds for large pools. Very large ones are
+    laid out by dividing the period evenly for each index, which is as fair and slightly less even.
 
     Raises:
         ValueError: empty, or a weight below 1.
@@ -60,6 +64,13 @@ def weighted_sequence(weights: Sequence[int]) -> tuple[int, ...]:
     total = sum(reduced)
     if total == len(reduced):
         return tuple(range(total))
+    if total * len(reduced) > MAX_SEQUENCE_STEPS:
+        due = [
+            ((slot + 0.5) / weight, index)
+            for index, weight in enumerate(reduced)
+            for slot in range(weight)
+        ]
+        return tuple([index for _, index in sorted(due)])
     current = [0] * len(reduced)
     slots: list[int] = []
     for _ in range(total):
@@ -212,7 +223,7 @@ _memoised_sequence = lru_cache(maxsize=256)(weighted_sequence)
 def _bounded_weights(weights: Sequence[int]) -> list[int]:
     divisor = gcd(*weights)
     reduced = [weight // divisor for weight in weights]
-    limit = max(MAX_SEQUENCE_SLOTS, len(reduced))
+    limit = max(MAX_SEQUENCE_SLOTS, 16 * len(reduced))
     total = sum(reduced)
     if total <= limit:
         return reduced

@@ -16,6 +16,7 @@ from poruwa.config.model_route import Cors
 PREFLIGHT_NAMES = (b"origin", b"access-control-request-method")
 # A list longer than any browser sends is not worth taking apart.
 _REQUESTED_HEADERS_BYTES = 4096
+_PREFLIGHT_VARY = b"Vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
 
 
 class PreflightRefusal(Enum):
@@ -43,31 +44,24 @@ class CorsPolicy:
     policy states it, never as the request spelled it.
     """
 
-    __slots__ = (
-        "_any_line",
-        "_expose_lines",
-        "_headers",
-        "_methods",
-        "_origins",
-        "_preflight_lines",
-        "_preflight_vary",
-    )
+    __slots__ = ("_allow_lines", "_headers", "_is_open", "_methods", "_preflight_lines", "_vary")
 
     def __init__(self, section: Cors) -> None:
+        self._is_open = "*" in section.origins
         expose = _line(b"Access-Control-Expose-Headers", section.expose)
-        credentials = b"Access-Control-Allow-Credentials: true\r\n" if section.credentials else b""
-        self._any_line = b""
-        self._origins: dict[bytes, bytes] = {}
-        if "*" in section.origins:
-            # "*" never goes with credentials: any site could read what its visitor sees.
-            self._any_line = b"Access-Control-Allow-Origin: *\r\n"
+        if self._is_open:
+            # Never with credentials: any site could read what its visitor may see.
+            origins = ["*"]
+            self._vary = b""
         else:
-            for origin in section.origins:
-                value = origin.lower().encode()  # as browsers serialise scheme and host
-                self._origins[value] = (
-                    b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\n" % value + credentials
-                )
-        self._expose_lines = expose
+            origins = [origin.lower() for origin in section.origins]  # as browsers write them
+            self._vary = b"Vary: Origin\r\n"
+            if section.credentials:
+                expose += b"Access-Control-Allow-Credentials: true\r\n"
+        self._allow_lines = {
+            origin.encode(): _line(b"Access-Control-Allow-Origin", (origin,)) + expose
+            for origin in origins
+        }
         self._methods = frozenset(method.encode() for method in section.methods)
         self._headers = frozenset(name.lower().encode() for name in section.headers)
         self._preflight_lines = (
@@ -75,41 +69,34 @@ class CorsPolicy:
             + _line(b"Access-Control-Allow-Headers", section.headers)
             + b"Access-Control-Max-Age: %d\r\n" % int(section.max_age_seconds)
         )
-        vary = b"Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
-        self._preflight_vary = b"Vary: " + vary
 
     def response_lines(self, origin: bytes | None) -> bytes:
         """Return the lines of the answer to a request that is no preflight.
 
-        ``Vary: Origin`` is there for every origin, and for none, so that no cache gives one
-        origin's answer to another (Fetch section 3.3.5).
+        ``Vary: Origin`` is there for every origin and for none, so that no cache gives one
+        origin's answer to another (Fetch section 3.3.5); where all origins are allowed, every
+        answer is the same.
         """
-        return self._origin_lines(origin) + self._expose_lines_for(origin)
+        return self._allow_lines_for(origin) + self._vary
 
     def preflight(self, fields: Mapping[bytes, bytes]) -> tuple[PreflightRefusal | None, bytes]:
-        """Return why a preflight is refused (None if it is not) and the lines of its answer."""
-        origin = fields[b"origin"]
-        vary = self._preflight_vary
-        if not self._is_allowed(origin):
-            return PreflightRefusal.ORIGIN, b"Vary: Origin\r\n" + vary
-        refused_vary = vary if self._any_line else b"Vary: Origin\r\n" + vary
+        """Return why a preflight is refused (None if it is not) and the lines of its answer.
+
+        Stricter than a browser would be with POST, which Fetch lets pass unlisted.
+        """
+        vary = self._vary + _PREFLIGHT_VARY
+        allow_lines = self._allow_lines_for(fields[b"origin"])
+        if not allow_lines:
+            return PreflightRefusal.ORIGIN, vary
         if fields[b"access-control-request-method"] not in self._methods:
-            return PreflightRefusal.METHOD, refused_vary
-        requested = fields.get(b"access-control-request-headers", b"")
-        if not self._takes_headers(requested):
-            return PreflightRefusal.HEADER, refused_vary
-        return None, self._origin_lines(origin) + self._preflight_lines + vary
+            return PreflightRefusal.METHOD, vary
+        if not self._takes_headers(fields.get(b"access-control-request-headers", b"")):
+            return PreflightRefusal.HEADER, vary
+        return None, allow_lines + self._preflight_lines + vary
 
-    def _is_allowed(self, origin: bytes) -> bool:
-        return bool(self._any_line) or origin in self._origins
-
-    def _origin_lines(self, origin: bytes | None) -> bytes:
-        if self._any_line:
-            return self._any_line
-        return self._origins.get(origin or b"", b"Vary: Origin\r\n")
-
-    def _expose_lines_for(self, origin: bytes | None) -> bytes:
-        return self._expose_lines if self._is_allowed(origin or b"") else b""
+    def _allow_lines_for(self, origin: bytes | None) -> bytes:
+        """Return the lines that let ``origin`` read; empty if it may not."""
+        return self._allow_lines.get(b"*" if self._is_open else origin or b"", b"")
 
     def _takes_headers(self, requested: bytes) -> bool:
         """Tell whether every name of ``Access-Control-Request-Headers`` is allowed."""

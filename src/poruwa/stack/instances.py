@@ -20,30 +20,35 @@ _CHECK_SECONDS = 2.0
 _STOP_MARGIN_SECONDS = 2.0
 
 
-def require_application(application: str) -> None:
+def require_package(import_path: str) -> None:
     """Raise a `StackError` when the package of ``module:attribute`` is not installed."""
-    package = application.partition(":")[0].partition(".")[0]
+    package = package_of(import_path)
     if find_spec(package) is None:
         raise StackError(
-            f"stack.application names {application}, but there is no package {package!r} here. "
-            f"Install it with its dependencies, e.g. pip install '.[site]'."
+            f"The policy names {import_path}, but there is no package {package!r} here. "
+            "Install it with its dependencies, e.g. pip install '.[site]'."
         )
 
 
+def package_of(import_path: str) -> str:
+    """Return the package of ``module:attribute``: ``weddinglk.app:app`` -> ``weddinglk``."""
+    return import_path.partition(":")[0].partition(".")[0]
+
+
 def application_environment(
-    policy: Policy, environ: Mapping[str, str], *, database_url: str
+    policy: Policy, application: str, environ: Mapping[str, str], *, database_url: str
 ) -> dict[str, str]:
     """Return the environment of the application's processes.
 
     Database and build go by names that begin with the application's package, in capitals: an
     application ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``.
     """
-    package = policy.stack.application.partition(":")[0].partition(".")[0].upper()
+    prefix = package_of(application).upper()
     return {
         **environ,
         "PYTHONUNBUFFERED": "1",  # lines are read while the process runs
-        f"{package}_DATABASE_URL": database_url,
-        f"{package}_BUILD": policy.site.build,
+        f"{prefix}_DATABASE_URL": database_url,
+        f"{prefix}_BUILD": policy.site.build,
     }
 
 
@@ -56,6 +61,7 @@ def instance_plan(
     policy: Policy, pool: Pool, name: str, sockets: Path, environment: Mapping[str, str]
 ) -> PartPlan:
     """Return the plan of one instance; it is ready when the pool's health check passes."""
+    assert policy.stack.application is not None, "a checked policy with a count has one"
     path = socket_path(sockets, name)
     spec = ProcessSpec(
         name=name,

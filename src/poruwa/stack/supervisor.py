@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,9 +26,10 @@ from poruwa.observe.logs import relay_line
 from poruwa.stack.child import KILL_SECONDS, Child, ProcessSpec, start_child
 
 FIRST_DELAY_SECONDS = 0.2
-LAST_DELAY_SECONDS = 10.0
+LONGEST_DELAY_SECONDS = 10.0
 STABLE_SECONDS = 30.0  # a run this long ends a series of failures
 SHOWN_LINES = 6
+FAILURE_PREFIX = "poruwa: "  # of the line that our command line ends with
 
 _log = structlog.get_logger(component="supervisor")
 
@@ -46,8 +46,15 @@ class PartState(StrEnum):
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before the next start, from how long the last runs lasted."""
+    """How long to wait before the next start, from how long the last runs lasted.
 
+    Attributes:
+        first_seconds, longest_seconds: of the delays after the immediate restart.
+        failures: in a row, so far.
+    """
+
+    first_seconds: float = FIRST_DELAY_SECONDS
+    longest_seconds: float = LONGEST_DELAY_SECONDS
     failures: int = 0
 
     def next_delay(self, ran_seconds: float) -> float:
@@ -58,7 +65,8 @@ class Backoff:
         if self.failures == 1:
             return 0.0
         # The exponent is bounded so that years of crashing do not overflow.
-        return float(min(FIRST_DELAY_SECONDS * 2 ** min(self.failures - 2, 16), LAST_DELAY_SECONDS))
+        doubled = self.first_seconds * 2.0 ** min(self.failures - 2, 16)
+        return min(doubled, self.longest_seconds)
 
 
 async def _is_ready_when_started(child: Child) -> None:
@@ -97,12 +105,12 @@ class Part:
     """A part and its present process."""
 
     plan: PartPlan
+    backoff: Backoff
     state: PartState = PartState.STARTING
     child: Child | None = None
     generation: int = 0
     reason: str = ""  # why the present process is being killed, or why the last start failed
     last_end: str = ""  # why the last process ended, one line
-    backoff: Backoff = field(default_factory=Backoff)
     is_stopping: bool = False
     first_ready: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -116,9 +124,19 @@ class Part:
 
 
 class Supervisor:
-    """An async context manager that owns parts; leaving it stops those that still run."""
+    """An async context manager that owns parts; leaving it stops those that still run.
 
-    def __init__(self) -> None:
+    Args:
+        first_delay_seconds, longest_delay_seconds: of the delays between restarts.
+    """
+
+    def __init__(
+        self,
+        *,
+        first_delay_seconds: float = FIRST_DELAY_SECONDS,
+        longest_delay_seconds: float = LONGEST_DELAY_SECONDS,
+    ) -> None:
+        self._delays = (first_delay_seconds, longest_delay_seconds)
         self._parts: dict[str, Part] = {}
 
     async def __aenter__(self) -> Supervisor:
@@ -159,7 +177,7 @@ class Supervisor:
         """
         if plan.name in self._parts:
             raise StackError(f"There is a part called {plan.name!r} already.")
-        part = Part(plan)
+        part = Part(plan, Backoff(*self._delays))
         # Seen even when the one who asked has been cancelled meanwhile.
         part.first_ready.add_done_callback(lambda result: result.exception())
         self._parts[plan.name] = part
@@ -274,10 +292,7 @@ async def _await_readiness(plan: PartPlan, child: Child) -> None:
         if ready.done():
             ready.result()
         elif ended.done():
-            raise StackError(
-                f"{plan.name} {describe_exit(ended.result())} before it was ready."
-                + shown_lines(child.last_lines)
-            )
+            raise StackError(_why_not_ready(plan.name, ended.result(), list(child.last_lines)))
         else:
             child.kill()
             raise StackError(
@@ -289,15 +304,26 @@ async def _await_readiness(plan: PartPlan, child: Child) -> None:
         await _cancelled(ended)
 
 
+def _why_not_ready(name: str, code: int, lines: list[str]) -> str:
+    """Return what one of our own programs said was wrong, else how it ended and its last lines."""
+    for number, line in enumerate(lines):
+        if line.startswith(FAILURE_PREFIX):
+            said = [line.removeprefix(FAILURE_PREFIX), *lines[number + 1 :]]
+            return f"{name}: " + "\n".join(said)
+    return f"{name} {describe_exit(code)} before it was ready." + shown_lines(lines)
+
+
 def describe_exit(code: int) -> str:
     """Return ``ended with code 3`` or ``was killed by signal 9``."""
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-def shown_lines(lines: deque[str]) -> str:
-    if not lines:
+def shown_lines(lines: Iterable[str]) -> str:
+    """Return the end of what a part wrote, as the end of a message."""
+    last = list(lines)[-SHOWN_LINES:]
+    if not last:
         return " It wrote nothing."
-    return " Its last lines:\n" + "\n".join(f"  {line}" for line in list(lines)[-SHOWN_LINES:])
+    return " Its last lines:\n" + "\n".join(f"  {line}" for line in last)
 
 
 async def _cancelled(task: asyncio.Future[None] | asyncio.Future[int]) -> None:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 
+from poruwa.config.address import parse_address
 from poruwa.config.load import load_policy, parse_policy, read_policy_text
-from poruwa.config.model import Health, Policy
+from poruwa.config.model import Health, Policy, Pool
 from poruwa.errors import StackError
 from poruwa.observe.logs import relay_line
 from poruwa.stack.child import Output, ProcessSpec, start_child
@@ -36,13 +36,13 @@ from poruwa.stack.generated import generated_secret_names
 from poruwa.stack.instances import (
     application_environment,
     instance_plan,
-    require_application,
+    require_package,
     socket_path,
     until_healthy,
 )
 from poruwa.stack.overrides import with_admin, with_listen, with_workers
 from poruwa.stack.sockets import bound_address, describe_listeners
-from poruwa.stack.state import StateFolder, open_state
+from poruwa.stack.state import StateFolder, disk_full, open_state
 from poruwa.stack.stopping import StopRequest, stop_on_signals
 from poruwa.stack.supervisor import PartPlan, Supervisor, describe_exit, shown_lines
 
@@ -126,9 +126,14 @@ class Stack:
         self._environ = environ
         self._on_ready = on_ready
         self._started = time.monotonic()
-        self._supervisor = Supervisor()
+        self._supervisor = Supervisor(
+            first_delay_seconds=policy.stack.backoff_seconds,
+            longest_delay_seconds=policy.stack.backoff_longest_seconds,
+        )
         self._instances: dict[str, str] = {}  # name -> pool
+        self._is_ready = False
         self._database_url = ""
+        self._database_place = ""  # without user and password
 
     async def run(self) -> None:
         """Start, wait for a signal, stop."""
@@ -153,15 +158,13 @@ class Stack:
         if policy.database.embedded:
             port = choose_port(state)
             self._database_url = embedded_url(port, policy.database)
-            await self._supervisor.start(database_plan(state, port))
+            self._database_place = f"127.0.0.1:{port}"
+            await self._start_part(database_plan(state, port))
         else:
             self._database_url = external_url(policy.database)
-        environment = application_environment(
-            policy, self._environ, database_url=self._database_url
-        )
+            self._database_place = policy.database.primary or ""
         pools = self._counted_pools()
-        if pools or policy.stack.seed:
-            require_application(policy.stack.application)
+        environment = self._environment()
         if policy.stack.seed:
             await self._seed(policy.stack.seed, environment)
         async with asyncio.TaskGroup() as group:
@@ -170,10 +173,29 @@ class Stack:
                     name = f"{pool.name}.{number}"
                     self._instances[name] = pool.name
                     plan = instance_plan(policy, pool, name, state.sockets, environment)
-                    group.create_task(self._supervisor.start(plan))
-        await self._supervisor.start(self._gateway_plan())
+                    group.create_task(self._start_part(plan))
+        await self._start_part(self._gateway_plan())
 
-    def _counted_pools(self) -> list[tuple[Any, int]]:
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._started, 2)
+
+    async def _start_part(self, plan: PartPlan) -> None:
+        watched = replace(plan, on_ready=lambda generation: self._write_report())
+        await self._supervisor.start(watched)
+        _log.info("started", part=plan.name, seconds=self._elapsed())
+
+    def _environment(self) -> dict[str, str]:
+        stack = self._policy.stack
+        for import_path in filter(None, (stack.application, stack.seed)):
+            require_package(import_path)
+        name = stack.application or stack.seed
+        if name is None:
+            return dict(self._environ)
+        return application_environment(
+            self._policy, name, self._environ, database_url=self._database_url
+        )
+
+    def _counted_pools(self) -> list[tuple[Pool, int]]:
         pools = [(pool, pool.count) for pool in self._policy.pools if pool.count]
         if self._options.instances is None:
             return pools
@@ -227,10 +249,8 @@ class Stack:
         return PartPlan(
             name=GATEWAY_PART,
             make_spec=lambda generation: spec,
-            wait_ready=lambda child: until_healthy(self._admin, readiness),
+            wait_ready=lambda child: until_healthy(reachable(self._admin), readiness),
             ready_seconds=GATEWAY_READY_SECONDS,
-            on_ready=lambda generation: self._write_report(),
-            on_exit=lambda generation: None,
         )
 
     def report(self) -> StackReport:
@@ -238,14 +258,88 @@ class Stack:
         return StackReport(
             site=self._policy.site.name,
             urls=tuple(
-                _url(bound_address(self._sockets.listeners[listener.name]), listener.tls is not None)
+                _url(
+                    bound_address(self._sockets.listeners[listener.name]), listener.tls is not None
+                )
                 for listener in self._policy.listeners
             ),
             admin=self._admin,
             state=self._state.path,
-            database=self._database_url,
+            database=self._database_place,
             pids=self._supervisor.pids(),
             instances=len(self._instances),
             workers=worker_count(self._policy),
-            seconds=round(time.monotonic() - self._started, 2),
+            seconds=self._elapsed(),
         )
+
+    def _announce(self) -> None:
+        self._is_ready = True
+        self._write_report()
+        self._on_ready(self.report())
+
+    def _write_report(self) -> None:
+        """Bring ``stack.json`` up to date; a full disk then must not take the stack down."""
+        report = self.report()
+        try:
+            self._state.write_report(
+                {
+                    "pid": os.getpid(),
+                    "ready": self._is_ready,
+                    "site": report.site,
+                    "urls": report.urls,
+                    "admin": report.admin,
+                    "database": self._database_place,
+                    "pids": report.pids,
+                    "started_in_seconds": report.seconds if self._is_ready else None,
+                }
+            )
+        except StackError as error:
+            _log.error("the state is not written", reason=error.message)
+
+    async def _stop(self, request: StopRequest) -> None:
+        _log.info("stopping", now="press Ctrl-C again to stop at once")
+        self._sockets.close_listeners()
+        stopping = asyncio.create_task(self._stop_in_order())
+        hurried = asyncio.create_task(request.hurried.wait())
+        await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not stopping.done():
+            self._supervisor.kill_all()
+        await stopping
+        _log.info("stopped")
+
+    async def _stop_in_order(self) -> None:
+        await self._supervisor.stop(GATEWAY_PART)
+        await self._supervisor.stop_together(self._instances)
+        await self._supervisor.stop_all()
+
+    def _explained(self, error: StackError) -> StackError:
+        """Return ``error``, or what is behind it where that is known."""
+        if "No space left on device" in error.message or "ENOSPC" in error.message:
+            return disk_full(self._state.path)
+        return error
+
+
+def _with_admin_socket(policy: Policy, state: StateFolder) -> Policy:
+    """A gateway without admin listener gets a private one: its readiness must be known."""
+    if policy.admin.address is not None:
+        return policy
+    return with_admin(policy, f"unix:{state.sockets / 'admin.sock'}")
+
+
+def reachable(address_text: str) -> str:
+    """Return an address that reaches a listener bound to ``address_text`` from this machine."""
+    address = parse_address(address_text)
+    if address.host in ("", "0.0.0.0", "::"):  # noqa: S104
+        return f"127.0.0.1:{address.port}"
+    return address_text
+
+
+def _url(address_text: str, is_tls: bool) -> str:
+    """Return what to type into a browser: localhost, where secure cookies work without TLS."""
+    address = parse_address(reachable(address_text))
+    if address.is_unix:
+        return address_text
+    host = "localhost" if address.is_loopback else str(address).rpartition(":")[0]
+    scheme, usual = ("https", 443) if is_tls else ("http", 80)
+    return f"{scheme}://{host}" + ("" if address.port == usual else f":{address.port}")

@@ -15,13 +15,13 @@ def short(value: float) -> str:
 
 
 class Canvas:
-    """Collects definitions and shapes; ``random`` is the picture's own, from its seed."""
+    """Collects definitions and shapes; ``random`` is the picture's own, from its name."""
 
     __slots__ = ("_definitions", "_gradients", "_shapes", "height", "random", "width")
 
-    def __init__(self, seed: int, width: int = WIDTH, height: int = HEIGHT) -> None:
-        # Not for secrets: the same seed must give the same picture.
-        self.random = random.Random(seed)  # noqa: S311
+    def __init__(self, name: str, width: int = WIDTH, height: int = HEIGHT) -> None:
+        # Not for secrets: the same name must give the same picture.
+        self.random = random.Random(name)  # noqa: S311
         self.width, self.height = width, height
         self._definitions: list[str] = []
         self._gradients: dict[tuple[str, ...], str] = {}

@@ -8,9 +8,11 @@ from weddinglk.art.canvas import Canvas, short
 from weddinglk.art.palette import Festive, Light
 
 
-def sky(canvas: Canvas, light: Light, sun_x: float, sun_y: float) -> None:
-    """Fill the sheet with sky, the sun or moon with its glow, clouds or stars."""
-    canvas.rect(0, 0, canvas.width, canvas.height, canvas.vertical(*light.sky))
+def sky(
+    canvas: Canvas, light: Light, sun_x: float, sun_y: float, horizon: float | None = None
+) -> None:
+    """Fill the sheet down to ``horizon`` with sky, sun or moon and glow, clouds or stars."""
+    canvas.rect(0, 0, canvas.width, horizon or canvas.height, canvas.vertical(*light.sky))
     canvas.circle(sun_x, sun_y, 110, canvas.glow(light.sun, 0.7))
     canvas.circle(sun_x, sun_y, canvas.between(17, 27), light.sun)
     if light.is_dark:
@@ -69,14 +71,12 @@ def water(canvas: Canvas, y: float, light: Light, sun_x: float) -> None:
 
 def define_palm(canvas: Canvas, light: Light) -> None:
     """Define ``p``: a coconut palm 130 high, its foot at the origin, leaning to the right."""
-    frond = "M0 0Q22-24 58-2Q26-11 0 0"
-    fronds = "".join(
-        f'<path d="{frond}" transform="rotate({angle})"/>'
-        for angle in (-152, -115, -72, -35, 2, 30, 150, 178)
-    )
+    frond = "M0 0Q28-28 60 6Q28-13 0 0"
+    side = "".join(f'<path d="{frond}" transform="rotate({a})"/>' for a in (-62, -34, -6, 26))
     canvas.define(
         f'<g id="p"><path d="M-4 0Q6-60 26-124l5 2Q13-58 5 0z" fill="{light.trunk}"/>'
-        f'<g transform="translate(28 -123)" fill="{light.leaf}">{fronds}</g>'
+        f'<g transform="translate(28 -123)" fill="{light.leaf}"><g id="q">{side}</g>'
+        f'<use href="#q" transform="scale(-1 1)"/></g>'
         f'<circle cx="25" cy="-118" r="4" fill="{light.trunk}"/>'
         f'<circle cx="33" cy="-117" r="4" fill="{light.trunk}"/></g>'
     )
@@ -140,20 +140,21 @@ def canopy(canvas: Canvas, x: float, y: float, scale: float, festive: Festive) -
         canvas.circle(side * 58, -22, 8, bloom)
     canvas.path("M-74-106Q-62-112-50-126Q-24-138 0-158Q24-138 50-126Q62-112 74-106z", cloth)
     canvas.line("M-72-107Q-62-112-50-126Q-24-138 0-158Q24-138 50-126Q62-112 72-107", trim, 3.5)
-    canvas.beads("M-60-106q15 22 30 0t30 0t30 0t30 0", bloom, 7, 7)
+    canvas.beads("M-60-106q15 22 30 0q15 22 30 0q15 22 30 0q15 22 30 0", bloom, 7, 7)
     canvas.beads("M-72-105H74", white, 6, 8)
     canvas.circle(0, -160, 5, trim)
     canvas.end()
 
 
-def lantern(canvas: Canvas, x: float, y: float, length: float, festive: Festive) -> None:
-    """Hang a vesak-like lantern with its glow."""
-    canvas.line(f"M{short(x)} {short(y)}v{short(length)}", "#00000055", 1)
-    foot = y + length
-    canvas.circle(x, foot + 9, 26, canvas.glow("#ffd98a", 0.7))
-    canvas.path(f"M{short(x)} {short(foot)}l9 9-9 11-9-11z", "#ffdf9b")
-    canvas.path(f"M{short(x)} {short(foot)}l3 9-3 11-3-11z", festive.cloth, ' opacity=".55"')
-    canvas.line(f"M{short(x)} {short(foot + 20)}v7", festive.trim, 2)
+def define_lantern(canvas: Canvas, festive: Festive) -> None:
+    """Define ``n``: a paper lantern with its glow, hanging from the origin by its thread."""
+    canvas.define(
+        f'<g id="n"><path d="M0-99V0" stroke="#00000055"/>'
+        f'<circle cy="9" r="26" fill="{canvas.glow("#ffd98a", 0.7)}"/>'
+        f'<path d="M0 0l9 9-9 11-9-11z" fill="#ffdf9b"/>'
+        f'<path d="M0 0l3 9-3 11-3-11z" fill="{festive.cloth}" opacity=".55"/>'
+        f'<path d="M0 20v7" stroke="{festive.trim}" stroke-width="2"/></g>'
+    )
 
 
 def rosette(canvas: Canvas, x: float, y: float, radius: float, colour: str, opacity: float) -> None:
@@ -163,10 +164,10 @@ def rosette(canvas: Canvas, x: float, y: float, radius: float, colour: str, opac
     for index in range(count):
         a, b, c = (2 * pi * (index + part) / count for part in (-0.5, 0, 0.5))
         inner, outer = radius * 0.62, radius * 1.12
+        start = f"M{x + inner * cos(a):.0f} {y + inner * sin(a):.0f}" if index == 0 else ""
         petals += (
-            f"M{short(x + inner * cos(a))} {short(y + inner * sin(a))}"
-            f"Q{short(x + outer * cos(b))} {short(y + outer * sin(b))} "
-            f"{short(x + inner * cos(c))} {short(y + inner * sin(c))}"
+            f"{start}Q{x + outer * cos(b):.0f} {y + outer * sin(b):.0f} "
+            f"{x + inner * cos(c):.0f} {y + inner * sin(c):.0f}"
         )
     faded = f' opacity="{opacity:.2f}"'
     canvas.line(petals, colour, 1.6, faded)

@@ -88,8 +88,9 @@ def ballroom(canvas: Canvas, light: Light, festive: Festive) -> None:
     _chandelier(canvas, canvas.between(205, 275), canvas.between(48, 66), festive)
     nature.canopy(canvas, 240, 232, 0.72, festive)
     canvas.ellipse(240, 262, 170, 16, "#fff", ' opacity=".12"')
+    _define_table(canvas, festive)
     for x, y, size in ((78, 262, 1.0), (402, 262, 1.0), (160, 296, 1.25), (330, 300, 1.25)):
-        _table(canvas, x + canvas.between(-14, 14), y, size, festive)
+        canvas.use("t", x + canvas.between(-14, 14), y, size)
 
 
 def colonial(canvas: Canvas, light: Light, festive: Festive) -> None:
@@ -155,11 +156,12 @@ def resort(canvas: Canvas, light: Light, festive: Festive) -> None:
     nature.water(canvas, 184, light, sun_x)
     nature.define_palm(canvas, light)
     thatch = canvas.choice(("#8a6238", "#7a5233", "#9a7446"))
-    for x, y, size in ((canvas.between(70, 110), 222, 0.8), (canvas.between(360, 410), 218, 0.72)):
-        _pavilion(canvas, x, y, size, thatch, light, festive)
+    _define_pavilion(canvas, thatch, light, festive)
+    canvas.use("v", canvas.between(70, 110), 222, 0.8)
+    canvas.use("v", canvas.between(360, 410), 218, 0.72)
     canvas.path("M226 320L236 214H252L286 320z", light.trunk, ' opacity=".9"')
     canvas.beads("M232 250h20M230 270h30M228 292h40", light.sand[0], 2, 5)
-    _pavilion(canvas, canvas.between(225, 262), 246, 1.25, thatch, light, festive)
+    canvas.use("v", canvas.between(225, 262), 246, 1.25)
     for side, x in ((1, -6), (-1, 486)):
         nature.palm(canvas, x + side * canvas.between(4, 26), 326, 1.7, to_left=side < 0)
     canvas.path("M0 320V292Q70 272 130 320zM480 320V286Q420 276 366 320z", light.leaf)
@@ -191,13 +193,14 @@ def boutique(canvas: Canvas, light: Light, festive: Festive) -> None:
                 f' stroke="{light.wall}" stroke-width="5"')
     nature.canopy(canvas, 240, 232, 0.78, festive)
     nature.define_flower(canvas, festive.flowers[1])
-    for _ in range(9):
+    for _ in range(6):
         canvas.use("f", canvas.between(100, 380), canvas.between(254, 298), canvas.between(0.5, 0.8))
-    for x in range(36, 470, 68):
-        nature.lantern(canvas, x + canvas.between(-12, 12), 0, canvas.between(24, 66), festive)
+    nature.define_lantern(canvas, festive)
+    for x in range(40, 470, 80):
+        canvas.use("n", x + canvas.between(-12, 12), canvas.between(24, 66))
     canvas.line("M-6 300Q30 250 18 190Q14 150 44 116M20 200Q50 180 62 150", light.trunk, 9,
                 ' stroke-linecap="round"')
-    for _ in range(9):
+    for _ in range(6):
         x, y = canvas.between(2, 84), canvas.between(88, 170)
         canvas.ellipse(x, y, 17, 7, light.leaf, f' transform="rotate({canvas.random.randint(-50, 50)} '
                        f'{short(x)} {short(y)})"')
@@ -237,7 +240,7 @@ def community(canvas: Canvas, light: Light, festive: Festive) -> None:
         canvas.path(f"M{x} 262V200", "none", f' stroke="{light.trunk}" stroke-width="5"')
         for angle in (-60, -25, 10, 45):
             canvas.path("M0 0Q24-26 50-14Q24-12 0 0", "#a9b34c",
-                        f' transform="translate({x} 204) rotate({angle - 20})"')
+                        f' transform="translate({x} 204)rotate({angle - 20})"')
 
 
 def _outrigger(canvas: Canvas, x: float, y: float, light: Light, festive: Festive) -> None:
@@ -258,25 +261,24 @@ def _chandelier(canvas: Canvas, x: float, y: float, festive: Festive) -> None:
                 f"{short(y + 8)}M{short(x)} {short(y - 12)}V{short(y + 58)}", festive.trim, 1.4)
 
 
-def _table(canvas: Canvas, x: float, y: float, size: float, festive: Festive) -> None:
-    canvas.group(f'transform="translate({short(x)} {short(y)}) scale({size:.2f})"')
-    canvas.path("M-38 0L-44 26Q0 38 44 26L38 0z", festive.flowers[1])
-    canvas.line("M-20 8l-3 22M0 10v24M20 8l3 22", "#00000018", 2)
-    canvas.ellipse(0, 0, 38, 9, "#fffaf0")
-    canvas.rect(-2, -18, 4, 18, festive.trim)
-    canvas.beads("M-9-19Q0-30 9-19", festive.flowers[0], 10, 7)
-    canvas.end()
+def _define_table(canvas: Canvas, festive: Festive) -> None:
+    canvas.define(
+        f'<g id="t"><path d="M-38 0L-44 26Q0 38 44 26L38 0z" fill="{festive.flowers[1]}"/>'
+        '<path d="M-20 8l-3 22M0 10v24M20 8l3 22" stroke="#00000018" stroke-width="2"/>'
+        '<ellipse rx="38" ry="9" fill="#fffaf0"/>'
+        f'<path d="M0 0V-18" stroke="{festive.trim}" stroke-width="4"/>'
+        f'<path d="M-9-19Q0-30 9-19" fill="none" stroke="{festive.flowers[0]}" stroke-width="10" '
+        'stroke-linecap="round" stroke-dasharray="0 7"/></g>'
+    )
 
 
-def _pavilion(
-    canvas: Canvas, x: float, y: float, size: float, thatch: str, light: Light, festive: Festive
-) -> None:
-    canvas.group(f'transform="translate({short(x)} {short(y)}) scale({size:.2f})"')
-    canvas.line("M-34 0V22M34 0V22M-12 0V26M12 0V26", light.trunk, 4)
-    canvas.rect(-46, -4, 92, 6, light.trunk)
-    canvas.circle(0, -24, 40, canvas.glow("#ffdc94", 0.8 if light.is_dark else 0.4))
-    canvas.line("M-34-4V-46M34-4V-46", light.trunk, 4)
-    canvas.path("M-34-46Q-14-40-30-4H-36zM34-46Q14-40 30-4H36z", festive.cloth)
-    canvas.path("M-54-42Q-22-58 0-92Q22-58 54-42Q0-50-54-42z", thatch)
-    canvas.beads("M-34-44q17 14 34 0t34 0", festive.flowers[0], 5, 6)
-    canvas.end()
+def _define_pavilion(canvas: Canvas, thatch: str, light: Light, festive: Festive) -> None:
+    glow = canvas.glow("#ffdc94", 0.8 if light.is_dark else 0.4)
+    canvas.define(
+        f'<g id="v"><path d="M-34 0V22M34 0V22M-12 0V26M12 0V26M-46-1H46M-34-4V-46M34-4V-46" '
+        f'stroke="{light.trunk}" stroke-width="5"/><circle cy="-24" r="40" fill="{glow}"/>'
+        f'<path d="M-34-46Q-14-40-30-4H-36zM34-46Q14-40 30-4H36z" fill="{festive.cloth}"/>'
+        f'<path d="M-54-42Q-22-58 0-92Q22-58 54-42Q0-50-54-42z" fill="{thatch}"/>'
+        f'<path d="M-34-44q17 14 34 0q17 14 34 0" fill="none" stroke="{festive.flowers[0]}" '
+        'stroke-width="5" stroke-linecap="round" stroke-dasharray="0 6"/></g>'
+    )

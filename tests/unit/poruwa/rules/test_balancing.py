@@ -56,6 +56,18 @@ def test_sequence_holds_each_weight_and_is_bounded(weights: list[int]) -> None:
         assert abs(slots[index] - exact) <= 2 + 0.02 * len(sequence)
 
 
+def test_a_very_large_pool_keeps_its_shares() -> None:
+    weights = [number % 256 + 1 for number in range(1000)]
+    sequence = weighted_sequence(weights)
+    slots = Counter(sequence)
+    assert set(slots) == set(range(1000))
+    assert len(sequence) <= 16_000
+    heavy, light = slots[255], slots[0]
+    assert heavy > 20 * light
+    halves = Counter(sequence[: len(sequence) // 2])
+    assert abs(halves[255] - heavy / 2) <= 1
+
+
 @given(st.lists(st.integers(1, 12), min_size=2, max_size=6))
 def test_sequence_is_smooth(weights: list[int]) -> None:
     """Over any beginning of the period nobody is far ahead of its share."""

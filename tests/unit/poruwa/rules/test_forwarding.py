@@ -165,6 +165,7 @@ def test_upstream_is_told_only_what_is_known() -> None:
         ForwardingFields(x_forwarded_proto=[b"javascript"]),
         ForwardingFields(x_forwarded_port=[b"99999"]),
         ForwardingFields(x_forwarded_port=[b"-1"]),
+        ForwardingFields(x_forwarded_port=[b"0000655369"]),
         ForwardingFields(x_forwarded_host=[b"a b"]),
         ForwardingFields(x_forwarded_host=[b"evil/\\path"]),
         ForwardingFields(x_forwarded_for=[b"<script>"]),
@@ -179,6 +180,12 @@ def test_a_trusted_unix_peer_leaves_the_chain_as_it_is() -> None:
     fields = ForwardingFields(forwarded=[b"for=203.0.113.7;proto=https;host=a.lk"])
     view = client_view(None, b"http", 80, fields, TRUSTED)
     assert (view.chain, view.scheme, view.host) == (("203.0.113.7",), b"https", b"a.lk")
+
+
+def test_a_peer_without_address_is_not_given_one() -> None:
+    view = client_view(None, b"http", 80, ForwardingFields(), TrustedNetworks())
+    assert view.address == "unix"
+    assert forwarded_fields(view) == b"X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n"
 
 
 def test_claims_are_known_in_both_spellings() -> None:

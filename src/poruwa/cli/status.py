@@ -1,0 +1,93 @@
+"""``poruwa status``: is all ready? Exit code 0 when it is, 1 when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from poruwa.errors import StackError
+
+NOT_READY = 1
+TOKEN_VARIABLE = "PORUWA_ADMIN_TOKEN"  # noqa: S105
+DEFAULT_STATE = Path("state")
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="State folder of a stack.")
+    ] = None,
+    admin: Annotated[
+        str | None, typer.Option(metavar="H:P", help="Admin address of a gateway.")
+    ] = None,
+) -> None:
+    """Tell whether all is ready, and what runs.
+
+    Asks the stack of a state folder (./state by default), or a gateway by its admin address. An
+    address that is not loopback needs the token, in PORUWA_ADMIN_TOKEN.
+    """
+    found = _of_gateway(admin) if admin else _of_stack(state or DEFAULT_STATE)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    else:
+        typer.echo("\n".join(_lines(found)))
+    if not found["ready"]:
+        raise typer.Exit(NOT_READY)
+
+
+def _of_stack(state: Path) -> dict[str, Any]:
+    from poruwa.stack.state import running_pid
+
+    pid = running_pid(state)
+    if pid is None:
+        return {"ready": False, "missing": [f"no stack runs in {state}"]}
+    try:
+        report = msgspec.json.decode((state / "stack.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {"ready": False, "pid": pid, "missing": ["the stack is starting"]}
+    stack = {
+        "pid": report["pid"],
+        "state": str(state),
+        "urls": report["urls"],
+        "database": report["database"],
+        "pids": report["pids"],
+        "started_in_seconds": report["started_in_seconds"],
+    }
+    if not report["ready"]:
+        return {"ready": False, "missing": ["the stack is starting"], "stack": stack}
+    return {**_of_gateway(report["admin"]), "stack": stack}
+
+
+def _of_gateway(address: str) -> dict[str, Any]:
+    from poruwa.stack.admin_client import fetch_status
+
+    try:
+        found = asyncio.run(fetch_status(address, token=os.environ.get(TOKEN_VARIABLE)))
+    except StackError as error:
+        return {"ready": False, "missing": [error.message]}
+    return found
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    lines = ["ready" if found["ready"] else "not ready"]
+    lines += [f"  missing    {reason}" for reason in found.get("missing", ())]
+    stack = found.get("stack")
+    if stack is not None:
+        lines += [f"  open       {url}" for url in stack["urls"]]
+        lines += [f"  part       {name}  pid {pid}" for name, pid in stack["pids"].items()]
+    lines += [
+        f"  worker     {worker['index']}  {worker['state']}  pid {worker['pid']}"
+        f"  connections {worker['connections']}  restarts {worker['restarts']}"
+        for worker in found.get("workers", ())
+    ]
+    lines += [
+        f"  instance   {instance['name']}  {instance['state']} ({instance['detail']})"
+        f"  since {instance['since']}  in flight {instance['in_flight']}"
+        for instance in found.get("instances", ())
+    ]
+    return lines
