@@ -52,7 +52,10 @@ def format_duration(seconds: float) -> str:
         amount = seconds / SECONDS_PER_UNIT[unit]
         if amount >= 1 and amount == int(amount):
             return f"{int(amount)}{unit}"
-    return f"{seconds:g}s" if seconds >= 1 or seconds == 0 else f"{seconds * 1000:g}ms"
+    if seconds == 0:
+        return "0s"
+    amount, unit = (seconds, "s") if seconds >= 1 else (seconds * 1000, "ms")
+    return f"{amount:.6f}".rstrip("0").rstrip(".") + unit  # never "1e+06", which is not read
 
 
 def format_size(size_bytes: int) -> str:

@@ -49,6 +49,8 @@ def _of_stack(state: Path) -> dict[str, Any]:
     try:
         report = msgspec.json.decode((state / "stack.json").read_bytes())
     except (OSError, msgspec.DecodeError):
+        report = {}
+    if report.get("pid") != pid:  # not written yet, or by a stack that was killed
         return {"ready": False, "pid": pid, "missing": ["the stack is starting"]}
     stack = {
         "pid": report["pid"],

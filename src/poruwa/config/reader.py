@@ -96,9 +96,10 @@ class Reader:
         if not isinstance(value, dict):
             self._refuse(path, f"{_show(value)} is not a table; write [{_header(path)}.NAME]")
             return _ABSENT
+        form = next(each.setting.form for each in fields_of(field.type) if each.key == "name")
         sections = []
         for name, table in value.items():
-            self._check(FORMS["name"].check, name, (*path, name))
+            self._check(FORMS[form].check, name, (*path, name))
             section = self.section(field.type, table, (*path, name), name=name)
             if section is not None:
                 sections.append(section)

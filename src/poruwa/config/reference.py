@@ -1,7 +1,7 @@
 """Writes ``docs/configuration.md``: every setting with its range, default and reason.
 
-``python -m poruwa.config.reference`` writes the page; a test compares it with the model, so that the
-two cannot part.
+``python -m poruwa.config.reference`` writes the page; a test compares it with the model, so that
+the two cannot part.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pool = "app"
 
 ```
 poruwa config check site.toml     # refuses what is wrong: place, reason, remedy
-poruwa config show site.toml      # all settings as they came to be, and how stale each class may be
+poruwa config show site.toml      # all settings, and how stale each class may be
 poruwa config render haproxy site.toml --certificate site.pem     # or nginx: a front tier with TLS
 ```
 
@@ -48,8 +48,8 @@ poruwa config render haproxy site.toml --certificate site.pem     # or nginx: a 
 `"env:NAME"` for an environment variable or `"file:PATH"` for a file. File names are relative to the
 policy file. `false` switches a setting off that has a default and says "or false".
 
-**Strict.** An unknown key is refused and the nearest known one named; so are values out of range and
-settings that contradict each other. All mistakes are reported in one run.
+**Strict.** An unknown key is refused and the nearest known one named; so are values out of range,
+and settings that contradict each other. All mistakes are reported in one run.
 
 **Not built yet.** The whole schema is checked from the start. A setting marked ○ is validated, and
 read once the stage named below its table is done; `config check` lists those that a file uses.
@@ -77,6 +77,7 @@ def _sections(section: type, name: str) -> Iterator[tuple[str, str, list[str]]]:
             inner = f"{key}.NAME" if field.setting.keyed else key
             title = f"[{inner}]" if field.setting.keyed else f"[[{key}]]"
         purpose = " ".join((inspect.getdoc(field.type) or field.setting.why).split())
+        purpose = purpose.replace("``", "`")
         rows = list(_table(field.type, keyed=field.setting.keyed))
         if rows:
             yield title, purpose, rows

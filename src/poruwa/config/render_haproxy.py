@@ -179,7 +179,7 @@ def _gateway_backend(policy: Policy, front: FrontTier) -> Iterator[str]:
 
 
 def _route_rules(policy: Policy) -> Iterator[str]:
-    """Yield the policy's hosts and routes; the first rule that fits counts, so the order is made."""
+    """Yield the policy's hosts and routes, most specific first: the first that fits counts."""
     for host in policy.hosts:
         scheme = "https" if host.https else "http"
         for alias in host.aliases:

@@ -12,7 +12,7 @@ from typing import Any
 
 from poruwa.config.check_classes import HTTP_LAYERS, LAYERS, lifetime_of
 from poruwa.config.fields import Kind, SettingField, fields_of
-from poruwa.config.model import CdnProvider, DataClass, Policy, Scope
+from poruwa.config.model import CdnProvider, DataClass, Instance, Policy, Route, Scope
 from poruwa.units import format_duration, format_size
 
 
@@ -77,7 +77,7 @@ def _section_lines(section: Any, name: str, *, header: str) -> Iterator[str]:
     section_type: type = type(section)
     for field in fields_of(section_type):
         value = getattr(section, field.attribute)
-        if header.startswith("[") and field.key == "name" and _is_named_by(header, value):
+        if field.key == "name" and _is_evident(section, value, header):
             continue
         if value is None:
             if field.can_be_switched_off:
@@ -99,7 +99,12 @@ def _section_lines(section: Any, name: str, *, header: str) -> Iterator[str]:
                 yield from _section_lines(each, key, header=f"[[{key}]]")
 
 
-def _is_named_by(header: str, name: object) -> bool:
+def _is_evident(section: Any, name: object, header: str) -> bool:
+    """Whether the name follows from the header, or from what the section is named after."""
+    if isinstance(section, Instance):
+        return name == section.address
+    if isinstance(section, Route):
+        return name == section.path
     return not header.startswith("[[") and header.endswith(f".{_key_text(str(name))}]")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from typing import cast
 
 import structlog
 
@@ -110,10 +111,11 @@ class Acceptor:
             self._server.close()
             self._server = None
 
-    def _connection(self) -> ClientConnection:
-        return ClientConnection(
+    def _connection(self) -> asyncio.Protocol:
+        connection = ClientConnection(
             self._gateway, is_tls=self._tls is not None, listener_port=self._port
         )
+        return cast(asyncio.Protocol, connection)
 
     def _check_certificate(self, tls: ServerTls) -> None:
         now = self._gateway.loop.time()
@@ -154,13 +156,15 @@ class Acceptor:
                 header = await _read_proxy_header(loop, accepted)
             host = header.source if header.source is not None and not header.is_unix else None
             is_tls = self._tls is not None or header.used_tls
+            connection = ClientConnection(
+                gateway,
+                is_tls=is_tls,
+                listener_port=header.destination_port or self._port,
+                peer_host=host,
+            )
+            protocol = cast(asyncio.Protocol, connection)
             await loop.connect_accepted_socket(
-                lambda: ClientConnection(
-                    gateway,
-                    is_tls=is_tls,
-                    listener_port=header.destination_port or self._port,
-                    peer_host=host,
-                ),
+                lambda: protocol,
                 accepted,
                 ssl=self._tls.context if self._tls is not None else None,
             )

@@ -86,6 +86,12 @@ class Pool:
         self._choose = _CHOOSERS[section.method]
         self._max_in_flight = section.max_in_flight_per_instance
         self._turn = 0
+        # What the verdicts of version ``_verdict_version`` mean, until the next one.
+        self._verdict_version = -1
+        self._best_known: list[Instance] = []
+        self._weights: tuple[int, ...] = ()
+        self._loads_span: tuple[int, int] | None = None  # first slot and count, if side by side
+        self._avoiding_until = 0.0
         self.instances = tuple(
             Instance(entry, _connections(entry, loop, limits, timeouts)) for entry in entries
         )
@@ -108,15 +114,18 @@ class Pool:
         """
         if bound is not None and bound not in tried and self._may_serve_bound(bound):
             return bound
-        ready = self._ready(now, tried)
-        if not ready:
-            return None
+        if self._verdict_version != self._shared.verdict_version():
+            self._read_verdicts()
         self._turn += 1
-        if len(ready) == 1:
-            return ready[0]
-        weights = tuple([instance.weight for instance in ready])
-        in_flight = [self._shared.in_flight(instance.slot) for instance in ready]
-        return ready[self._choose(weights, in_flight, self._turn)]
+        if tried or self._avoiding_until > now or self._max_in_flight:
+            return self._choose_among(self._ready(now, tried))
+        # The usual case: the first try of a request while all is well.
+        if self._loads_span is None:
+            return self._choose_among(self._best_known)
+        if not self._best_known:
+            return None
+        loads = self._shared.loads(*self._loads_span)
+        return self._best_known[self._choose(self._weights, loads, self._turn)]
 
     def cookie_name(self, *, secure: bool) -> bytes:
         """Return the affinity cookie's name: browsers keep prefixed ones only from secure origins."""
@@ -146,7 +155,7 @@ class Pool:
 
     def avoid(self, instance: Instance, *, now: float) -> None:
         """Pass ``instance`` over for a moment: it did not accept a connection."""
-        instance.avoid_until = now + AVOID_SECONDS
+        instance.avoid_until = self._avoiding_until = now + AVOID_SECONDS
 
     def wait(self, waiter: Waiter) -> bool:
         """Queue ``waiter`` until an instance is ready; False when the queue is full."""
@@ -179,18 +188,33 @@ class Pool:
         for instance in self.instances:
             instance.connections.close()
 
+    def _read_verdicts(self) -> None:
+        """Sort out who may take requests, as the control process judges."""
+        self._verdict_version = self._shared.verdict_version()
+        state = self._shared.state
+        for instance in self.instances:
+            instance.weight = self._shared.weight(instance.slot) or instance.weight
+        up = [each for each in self.instances if state(each.slot) == InstanceState.UP]
+        unknown = [each for each in self.instances if state(each.slot) == InstanceState.UNKNOWN]
+        self._best_known = up or unknown
+        self._weights = tuple([instance.weight for instance in self._best_known])
+        slots = [instance.slot for instance in self._best_known]
+        is_span = bool(slots) and slots == list(range(slots[0], slots[0] + len(slots)))
+        self._loads_span = (slots[0], len(slots)) if is_span else None
+
+    def _choose_among(self, ready: list[Instance]) -> Instance | None:
+        """Return one of ``ready`` by the pool's method, None when it is empty."""
+        if len(ready) <= 1:
+            return ready[0] if ready else None
+        weights = tuple([instance.weight for instance in ready])
+        loads = [self._shared.in_flight(instance.slot) for instance in ready]
+        return ready[self._choose(weights, loads, self._turn)]
+
     def _ready(self, now: float, tried: Sequence[Instance]) -> list[Instance]:
         """Return the instances that may take a request, the best known tier of them."""
-        state = self._shared.state
-        up: list[Instance] = []
-        unknown: list[Instance] = []
-        for instance in self.instances:
-            verdict = state(instance.slot)
-            if verdict == InstanceState.UP:
-                up.append(instance)
-            elif verdict == InstanceState.UNKNOWN:
-                unknown.append(instance)
-        ready = up or unknown
+        if self._verdict_version != self._shared.verdict_version():
+            self._read_verdicts()
+        ready = self._best_known
         if self._max_in_flight:
             in_flight = self._shared.in_flight
             ready = [each for each in ready if in_flight(each.slot) < self._max_in_flight]

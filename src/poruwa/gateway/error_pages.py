@@ -39,7 +39,7 @@ WORDS = {
     429: _Words("Too Many Requests", "Too many requests in a short time. Please wait a little."),
     431: _Words(
         "Request Header Fields Too Large",
-        f"{_COOKIES} They have been cleared; please load the page again.",
+        f"{_COOKIES} The site has asked for them to be cleared; please load the page again.",
     ),
     500: _Words("Internal Server Error", "Something went wrong on our side."),
     501: _Words("Not Implemented", "This site does not know that kind of request."),
@@ -72,6 +72,13 @@ _CSP_HTML = (
     "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 _CSP_JSON = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_FIXED_LINES = (
+    "Cache-Control: no-store",
+    "X-Content-Type-Options: nosniff",
+    "Referrer-Policy: strict-origin-when-cross-origin",
+    "X-Frame-Options: DENY",
+    "Vary: Accept",
+)
 _ID_MARK = b"@request-id@"
 _ID_LINE = b'<p class="id">Request <code>@</code></p>\n'
 _RANGE = re.compile(
@@ -114,28 +121,15 @@ def error_response(
     """
     words = WORDS.get(status) or _Words("Error", WORDS[500 if status >= 500 else 400].said)
     shown_id = _printable(request_id)
-    if prefers_html(accept):
-        kind, csp = "text/html; charset=utf-8", _CSP_HTML
-        body = (_PAGES.get(status) or _page(status, words)).encode()
-        quoted_id = _ID_LINE.replace(b"@", escape(shown_id).encode()) if shown_id else b""
-        body = body.replace(_ID_MARK, quoted_id)
-    else:
-        kind, csp = "application/problem+json", _CSP_JSON
-        problem = {"title": words.reason, "status": status, "detail": words.said}
-        if shown_id:
-            problem["request_id"] = shown_id
-        body = msgspec.json.encode(problem)
+    is_html = prefers_html(accept)
+    body = _html_body(status, words, shown_id) if is_html else _json_body(status, words, shown_id)
     lines = [
         f"HTTP/1.1 {status} {words.reason}",
         f"Date: {date.decode('latin-1')}",
-        f"Content-Type: {kind}",
+        f"Content-Type: {'text/html; charset=utf-8' if is_html else 'application/problem+json'}",
         f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        f"Content-Security-Policy: {csp}",
-        "X-Content-Type-Options: nosniff",
-        "Referrer-Policy: strict-origin-when-cross-origin",
-        "X-Frame-Options: DENY",
-        "Vary: Accept",
+        f"Content-Security-Policy: {_CSP_HTML if is_html else _CSP_JSON}",
+        *_FIXED_LINES,
     ]
     if shown_id:
         lines.append(f"X-Request-Id: {shown_id}")
@@ -171,6 +165,23 @@ def prefers_html(accept: bytes) -> bool:
         if _JSON_RANGES.get(name, 0) > json[1]:
             json = (quality, _JSON_RANGES[name])
     return html >= json
+
+
+def _html_body(status: int, words: _Words, shown_id: str) -> bytes:
+    page = (_PAGES.get(status) or _page(status, words)).encode()
+    id_line = _ID_LINE.replace(b"@", escape(shown_id).encode()) if shown_id else b""
+    return page.replace(_ID_MARK, id_line)
+
+
+def _json_body(status: int, words: _Words, shown_id: str) -> bytes:
+    problem: dict[str, str | int] = {
+        "title": words.reason,
+        "status": status,
+        "detail": words.said,
+    }
+    if shown_id:
+        problem["request_id"] = shown_id
+    return msgspec.json.encode(problem)
 
 
 def _page(status: int, words: _Words) -> str:

@@ -232,9 +232,9 @@ class Exchange:
             self._sender.set_writable(writable=writable)
         if self.connection is not None and self.response_begun:
             if writable:
-                self.connection.transport.resume_reading()
+                self.connection.resume_reading()
             else:
-                self.connection.transport.pause_reading()
+                self.connection.pause_reading()
         self._set_response_deadline()
 
     def on_client_tunnel_data(self, data: bytes) -> None:

@@ -86,7 +86,7 @@ class Gateway:
         self.no_route = GatewayRoute(Route(name=NO_ROUTE, path="/*"), policy, {}, folder=folder)
         self.connections: set[ClientConnection] = set()
         self._per_client: Counter[str] = Counter()
-        self._retry_budget = RetryBudget(
+        self.retry_budget = RetryBudget(
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
         )
         self._log_clock = LineClock()
@@ -149,12 +149,11 @@ class Gateway:
 
     def take_retry(self) -> bool:
         """Take one retry out of the budget, if there is one."""
-        return self._retry_budget.take(self.loop.time())
+        return self.retry_budget.take(self.loop.time())
 
     def record(self, exchange: Exchange) -> None:
         """Count and log a finished exchange."""
         self.requests += 1
-        self._retry_budget.deposit()
         seconds = self.loop.time() - exchange.started_at
         instance = exchange.instance
         instance_name = instance.name if instance is not None else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.net.http1 import HOP_BY_HOP, RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
+from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
 from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
 from poruwa.rules.message import CHUNKED
 
@@ -54,6 +55,8 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
     cut = _NOT_SENT_TO_CLIENTS
     if status == 204 or chunked:
         cut = _NOT_SENT_WITHOUT_BODY
+    if exchange.route.cors is not None:
+        cut |= CORS_NAMES
     lines = b"X-Request-Id: " + exchange.request_id + b"\r\n"
     if b"date" not in head.fields:  # RFC 9110 section 6.6.1
         lines += b"Date: " + exchange.gateway.http_date() + b"\r\n"
@@ -109,7 +112,7 @@ def _affinity_line(exchange: Exchange, head: ResponseHead) -> bytes:
         exchange.method,
         head.status,
         fields.get(b"cache-control"),
-        targeted=fields.get(b"cdn-cache-control"),
+        targeted=fields.get(b"cdn-cache-control") or fields.get(b"surrogate-control"),
         has_expires=b"expires" in fields,
     ):
         return b""

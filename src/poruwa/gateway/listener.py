@@ -40,8 +40,12 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-class ClientConnection(asyncio.Protocol):
-    """One connection of a client; ``deadline`` is loop time, looked at by the gateway's sweep."""
+class ClientConnection:
+    """One connection of a client; ``deadline`` is loop time, looked at by the gateway's sweep.
+
+    An ``asyncio.Protocol`` by its methods, not by inheritance: a compiled class cannot inherit from
+    an interpreted one without losing what compiling it gains (``docs/decisions/0003``).
+    """
 
     __slots__ = (
         "_body_left",
@@ -53,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         "eof",
         "exchange",
         "forwarding",
+        "forwarding_host",
         "gateway",
         "is_tls",
         "is_trusted",
@@ -81,7 +86,9 @@ class ClientConnection(asyncio.Protocol):
         self.peer_host = peer_host  # from a PROXY header; else the socket's
         self.phase = Phase.HEAD
         self.exchange: Exchange | None = None
-        self.forwarding: bytes | None = None  # fields for an untrusted peer, the same each time
+        # Lines for instances about an untrusted peer, made once for the host it asks for.
+        self.forwarding = b""
+        self.forwarding_host = b""
         self.requests = 0
         self.eof = False
         self.deadline = 0.0

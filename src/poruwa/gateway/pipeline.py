@@ -40,6 +40,7 @@ def balance(exchange: Exchange) -> bool:
         exchange.bound, exchange.failover_allowed = pool.bound_instance(
             exchange.head.fields.get(b"cookie"), secure=exchange.is_secure
         )
+    exchange.gateway.retry_budget.deposit()
     exchange.dispatch()
     return True
 

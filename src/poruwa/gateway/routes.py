@@ -15,6 +15,7 @@ from poruwa.config.model import Host, Route
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles
+from poruwa.rules.cors import is_preflight
 from poruwa.rules.routing import RouteTable, expand_rewrite
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def route_request(exchange: Exchange) -> bool:
         scheme = b"https" if canonical.https or exchange.is_secure else b"http"
         _redirect(exchange, 308, scheme + b"://" + canonical.name.encode() + exchange.target)
         return True
+    if exchange.method == b"OPTIONS" and _answer_preflight(exchange):
+        return True
     index = routes.find(host, exchange.method, exchange.path)
     if index is None:
         return _answer_unrouted(exchange)
@@ -139,6 +142,20 @@ def route_request(exchange: Exchange) -> bool:
         _, question, query = exchange.target.partition(b"?")
         exchange.target = routes.expand(route.rewrite, index, exchange) + question + query
     return False
+
+
+def _answer_preflight(exchange: Exchange) -> bool:
+    """Let the route of the request to come answer its preflight: it may take no OPTIONS itself."""
+    fields, routes = exchange.head.fields, exchange.gateway.routes
+    if not is_preflight(exchange.method, fields):
+        return False
+    requested = fields[b"access-control-request-method"]
+    index = routes.find(exchange.head.host, requested, exchange.path)
+    cors = routes.route(index).cors if index is not None else None
+    if index is None or cors is None:
+        return False
+    exchange.route = routes.route(index)
+    return cors.apply(exchange)
 
 
 def _answer_unrouted(exchange: Exchange) -> bool:

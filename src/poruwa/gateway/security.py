@@ -14,34 +14,33 @@ from poruwa.rules.trace import accepted_request_id, child_traceparent, parse_tra
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
+    from poruwa.gateway.listener import ClientConnection
 
 
 def identify_client(exchange: Exchange) -> bool:
     """Fill in client address, scheme, ids and path; answer 400 to a path that could mislead."""
     gateway, client, fields = exchange.gateway, exchange.client, exchange.head.fields
-    peer = client.peer_host or None
     if client.is_trusted:
-        _believe_forwarding(exchange, peer)
-    elif client.forwarding is None:
-        view = client_view(
-            peer, b"https" if client.is_tls else b"http", client.listener_port,
-            ForwardingFields(), gateway.trusted,
-        )  # fmt: skip
-        client.forwarding = forwarded_fields(view)
-    exchange.is_secure = exchange.is_secure or client.is_tls
-    forwarding = client.forwarding or b""
-    exchange.forwarding = exchange.forwarding or (
-        b"%bX-Forwarded-Host: %b\r\n" % (forwarding, fields.get(b"host", b"localhost"))
-    )
-    exchange.request_id = (
-        accepted_request_id(fields.get(b"x-request-id"), is_trusted=client.is_trusted)
-        or gateway.new_request_id()
-    )
+        _believe_forwarding(exchange)
+        given_id = accepted_request_id(fields.get(b"x-request-id"), is_trusted=True)
+    else:
+        host = fields.get(b"host", b"localhost")
+        if host != client.forwarding_host:
+            _make_forwarding(client, host)
+        exchange.forwarding = client.forwarding
+        exchange.is_secure = client.is_tls
+        given_id = None
     incoming = fields.get(b"traceparent")
-    trace = child_traceparent(
-        parse_traceparent(incoming) if incoming is not None else None, gateway.random.random64
-    )
-    exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (exchange.request_id, trace)
+    ids = gateway.random.new_ids()
+    exchange.request_id = request_id = given_id or ids[:32]
+    if incoming is None:
+        trace = b"00-%b-%b-02" % (ids[:32], ids[32:])
+    else:
+        parent = parse_traceparent(incoming)
+        if parent is None:  # then its state means nothing either (Trace Context section 3.3)
+            exchange.nominated = (exchange.nominated or frozenset()) | {b"tracestate"}
+        trace = child_traceparent(parent, gateway.random.random64)
+    exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (request_id, trace)
     path, _, _ = exchange.target.partition(b"?")
     normal = normalise_path(path) if path != b"*" else path
     if normal is None:
@@ -51,7 +50,20 @@ def identify_client(exchange: Exchange) -> bool:
     return False
 
 
-def _believe_forwarding(exchange: Exchange, peer: str | None) -> None:
+def _make_forwarding(client: ClientConnection, host: bytes) -> None:
+    """Make the forwarding lines of an untrusted peer: the same for all its requests to a host."""
+    view = client_view(
+        client.peer_host or None,
+        b"https" if client.is_tls else b"http",
+        client.listener_port,
+        ForwardingFields(),
+        client.gateway.trusted,
+    )
+    client.forwarding = forwarded_fields(view, host)
+    client.forwarding_host = host
+
+
+def _believe_forwarding(exchange: Exchange) -> None:
     """Take address, scheme and host from the fields of a trusted hop."""
     client = exchange.client
     values: dict[bytes, list[bytes]] = {}
@@ -60,7 +72,7 @@ def _believe_forwarding(exchange: Exchange, peer: str | None) -> None:
             line = exchange.head.raw[start + 2 : end]
             values.setdefault(name, []).append(line.partition(b":")[2].strip(b" \t"))
     view = client_view(
-        peer,
+        client.peer_host or None,
         b"https" if client.is_tls else b"http",
         client.listener_port,
         ForwardingFields(

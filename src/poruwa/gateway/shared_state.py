@@ -23,6 +23,7 @@ from enum import IntEnum
 
 _MAGIC = 0x706F7275_7761_0001  # "poruwa", layout 1
 _HEADER_WORDS = 8
+_VERDICT_VERSION = 3
 _WORKER_WORDS = 8
 _SLOT_WORDS = 4
 _WORD_BYTES = 8
@@ -118,6 +119,7 @@ class SharedState:
         base = self._slot_base + slot * _SLOT_WORDS
         self.words[base + 1] = weight
         self.words[base] = state
+        self.words[_VERDICT_VERSION] += 1
 
     def clear_worker(self, index: int) -> None:
         """Forget a worker that died: its load no longer exists."""
@@ -128,6 +130,17 @@ class SharedState:
             self.words[self._in_flight_base + slot * self.max_workers + index] = 0
 
     # Read by everybody.
+
+    def verdict_version(self) -> int:
+        """Return a number that changes with every verdict."""
+        return self.words[_VERDICT_VERSION]
+
+    def loads(self, first_slot: int, count: int) -> list[int]:
+        """Return the requests under way at ``count`` instances from ``first_slot`` on."""
+        width = self.max_workers
+        start = self._in_flight_base + first_slot * width
+        cells = self.words[start : start + count * width].tolist()
+        return [sum(cells[at : at + width]) for at in range(0, count * width, width)]
 
     def state(self, slot: int) -> int:
         """Return the ``InstanceState`` of the instance in ``slot``."""

@@ -52,8 +52,11 @@ class ResponseReceiver(Protocol):
     def on_upstream_writable(self, *, writable: bool) -> None: ...
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to an instance; ``requests`` counts what it was lent for."""
+class UpstreamConnection:
+    """One connection to an instance; ``requests`` counts what it was lent for.
+
+    An ``asyncio.Protocol`` by its methods only, as ``ClientConnection`` is.
+    """
 
     __slots__ = (
         "_buffer",
@@ -62,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_receiver",
         "_remaining",
         "idle_since",
+        "is_reading_paused",
         "is_reusable",
         "owner",
         "received_any",
@@ -81,6 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._remaining = 0
         self.stage = Stage.IDLE
         self.is_reusable = True
+        self.is_reading_paused = False
         self.received_any = False
         self.requests = 0
         self.idle_since = 0.0
@@ -96,10 +101,22 @@ class UpstreamConnection(asyncio.Protocol):
         """Take the connection back: into the pool when it can carry another request."""
         self._receiver = None
         if self.stage is Stage.IDLE and self.is_reusable and not self._buffer:
-            self.transport.resume_reading()
+            self.resume_reading()
             self.owner.take_back(self)
         else:
             self.abandon()
+
+    def pause_reading(self) -> None:
+        """Leave further bytes in the kernel; idempotent."""
+        if not self.is_reading_paused:
+            self.is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again; idempotent."""
+        if self.is_reading_paused:
+            self.is_reading_paused = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """Close the connection at once; what it still carries is of no use."""
@@ -404,12 +421,11 @@ class InstanceConnections:
             receiver.on_connected(connection)
 
     async def _open_connection(self) -> UpstreamConnection:
-        def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self, self._head_limit_bytes)
-
+        connection = UpstreamConnection(self, self._head_limit_bytes)
+        protocol = cast(asyncio.Protocol, connection)
         address = self.address
         if address.path:
-            _, connection = await self.loop.create_unix_connection(protocol, address.path)
+            await self.loop.create_unix_connection(lambda: protocol, address.path)
         else:
-            _, connection = await self.loop.create_connection(protocol, address.host, address.port)
+            await self.loop.create_connection(lambda: protocol, address.host, address.port)
         return connection

@@ -74,6 +74,7 @@ class Worker:
         self._drain_grace = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._begin_drain, 0.0)
+        loop.add_signal_handler(signal.SIGHUP, self._reopen_log)
         await self._bus.connect(self._bus_fd)
         self._bus.send(Hello(worker=self._index, pid=os.getpid(), generation=self._generation))
         heartbeat = loop.create_task(self._beat())
@@ -129,6 +130,11 @@ class Worker:
         log = AccessLog(self._access_log_path)
         log.open()
         return log
+
+    def _reopen_log(self) -> None:
+        """Begin a new access log where the old one was moved away (SIGHUP)."""
+        if self._gateway is not None and self._gateway.access_log is not None:
+            self._gateway.access_log.reopen()
 
     def _begin_drain(self, grace_seconds: float) -> None:
         assert self._drain_grace is not None

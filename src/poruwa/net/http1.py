@@ -40,9 +40,11 @@ _REQUEST_NAMES = CLIENT_CLAIM_NAMES | {
     b"trailer", b"transfer-encoding", b"upgrade", b"user-agent", b"x-request-id",
 }  # fmt: skip
 _RESPONSE_NAMES = (
-    b"cache-control", b"cdn-cache-control", b"connection", b"content-length", b"date", b"expires",
-    b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"set-cookie", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade", b"x-request-id",
+    b"access-control-allow-credentials", b"access-control-allow-origin",
+    b"access-control-expose-headers", b"cache-control", b"cdn-cache-control", b"connection",
+    b"content-length", b"date", b"expires", b"keep-alive", b"proxy-authenticate",
+    b"proxy-connection", b"set-cookie", b"surrogate-control", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"x-request-id",
 )  # fmt: skip
 
 # RFC 9110 section 7.6.1, and the de-facto ones before it. Trailers are dropped with the chunked

@@ -14,6 +14,14 @@ from enum import Enum
 from poruwa.config.model_route import Cors
 
 PREFLIGHT_NAMES = (b"origin", b"access-control-request-method")
+# Where the policy speaks for a route, its instances do not: browsers refuse two answers in one.
+RESPONSE_NAMES = frozenset(
+    (
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+    )
+)
 # A list longer than any browser sends is not worth taking apart.
 _REQUESTED_HEADERS_BYTES = 4096
 _PREFLIGHT_VARY = b"Vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n"

@@ -195,9 +195,9 @@ def client_view(
 def forwarded_fields(view: ClientView, host: bytes | None = None) -> bytes:
     """Return the header lines to send upstream, each with its CRLF.
 
-    X-Forwarded-For (where an address is known), -Proto and -Port, and X-Forwarded-Host if ``host`` (the request's Host) is
-    given or a trusted hop stated one. Without ``host`` the bytes hold for a whole connection of an
-    untrusted peer.
+    X-Forwarded-For (where an address is known), -Proto and -Port, and X-Forwarded-Host if ``host``
+    (the request's Host) is given or a trusted hop stated one. Without ``host`` the bytes hold for a
+    whole connection of an untrusted peer.
     """
     # A Unix-socket peer has no address; a word in its place would only trip whoever parses it.
     chain = ", ".join([hop for hop in view.chain if hop != UNIX_PEER]).encode()

@@ -20,6 +20,7 @@ POOL_BYTES = 4096  # random bytes fetched at once: a system call a request would
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.S)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 _MAX_TRACEPARENT_BYTES = 512
+_ID_DIGITS = 48
 
 
 class TraceParent(NamedTuple):
@@ -37,12 +38,14 @@ class RandomIds:
         entropy: returns that many unpredictable bytes; one that repeats makes tests repeat.
     """
 
-    __slots__ = ("_at", "_entropy", "_pool")
+    __slots__ = ("_at", "_entropy", "_ids", "_ids_at", "_pool")
 
     def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self._entropy = entropy
         self._pool = b""
         self._at = POOL_BYTES
+        self._ids = b""
+        self._ids_at = 0
 
     def random64(self) -> int:
         """Return a number of 64 random bits."""
@@ -58,6 +61,18 @@ class RandomIds:
         flags = RANDOM_FLAG | SAMPLED_FLAG if sampled else RANDOM_FLAG
         # 24 random bytes are never all zeros in a part of them: 2^-64 a request.
         return f"00-{ids[:32]}-{ids[32:]}-{flags:02x}".encode()
+
+    def new_ids(self) -> bytes:
+        """Return 48 hexadecimal digits: a trace id (also a good request id) and a span id.
+
+        Made a page at a time, so that a request pays for one slice.
+        """
+        at = self._ids_at
+        if at + _ID_DIGITS > len(self._ids):
+            self._ids = self._entropy(POOL_BYTES).hex().encode()
+            at = 0
+        self._ids_at = at + _ID_DIGITS
+        return self._ids[at : at + _ID_DIGITS]
 
     def _take(self, count: int) -> bytes:
         at = self._at

@@ -123,7 +123,7 @@ class GatewayControl:
         self._started_at = time.time()
         self._started = time.monotonic()
         self._is_stopping = False
-        self._shared = SharedState.create(max_workers=max(64, worker_count(policy)))
+        self._shared = SharedState.create(max_workers=2 * worker_count(policy))
         self._topology = make_topology(policy, max_instances=self._shared.max_instances)
         self._health = HealthMonitor(
             self._shared, self._targets(), clock=SystemClock(), random=random.random

@@ -36,20 +36,23 @@ def package_of(import_path: str) -> str:
 
 
 def application_environment(
-    policy: Policy, application: str, environ: Mapping[str, str], *, database_url: str
+    policy: Policy, environ: Mapping[str, str], *, database_url: str
 ) -> dict[str, str]:
-    """Return the environment of the application's processes.
+    """Return the environment of the application and its seed.
 
-    Database and build go by names that begin with the application's package, in capitals: an
-    application ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``.
+    Database and build go by names that begin with the package, in capitals: an application
+    ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``.
+
+    Raises:
+        StackError: a package that is not installed.
     """
-    prefix = package_of(application).upper()
-    return {
-        **environ,
-        "PYTHONUNBUFFERED": "1",  # lines are read while the process runs
-        f"{prefix}_DATABASE_URL": database_url,
-        f"{prefix}_BUILD": policy.site.build,
-    }
+    environment = {**environ, "PYTHONUNBUFFERED": "1"}  # lines are read while a process runs
+    for import_path in filter(None, (policy.stack.application, policy.stack.seed)):
+        require_package(import_path)
+        prefix = package_of(import_path).upper()
+        environment[f"{prefix}_DATABASE_URL"] = database_url
+        environment[f"{prefix}_BUILD"] = policy.site.build
+    return environment
 
 
 def socket_path(sockets: Path, name: str) -> Path:

@@ -117,6 +117,7 @@ def open_state(path: Path, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Itera
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         with _socket_folder(path) as sockets:
             state = StateFolder(path, sockets)
+            state.report_path.unlink(missing_ok=True)  # of a stack that was killed
             try:
                 yield state
             finally:

@@ -24,6 +24,7 @@ from poruwa.config.model import Health, Policy, Pool
 from poruwa.errors import StackError
 from poruwa.observe.logs import relay_line
 from poruwa.stack.child import Output, ProcessSpec, start_child
+from poruwa.stack.database import PART_NAME as DATABASE_PART
 from poruwa.stack.database import choose_port, database_plan, embedded_url, external_url
 from poruwa.stack.gateway import (
     ADMIN,
@@ -36,7 +37,6 @@ from poruwa.stack.generated import generated_secret_names
 from poruwa.stack.instances import (
     application_environment,
     instance_plan,
-    require_package,
     socket_path,
     until_healthy,
 )
@@ -164,7 +164,9 @@ class Stack:
             self._database_url = external_url(policy.database)
             self._database_place = policy.database.primary or ""
         pools = self._counted_pools()
-        environment = self._environment()
+        environment = application_environment(
+            policy, self._environ, database_url=self._database_url
+        )
         if policy.stack.seed:
             await self._seed(policy.stack.seed, environment)
         async with asyncio.TaskGroup() as group:
@@ -183,17 +185,6 @@ class Stack:
         watched = replace(plan, on_ready=lambda generation: self._write_report())
         await self._supervisor.start(watched)
         _log.info("started", part=plan.name, seconds=self._elapsed())
-
-    def _environment(self) -> dict[str, str]:
-        stack = self._policy.stack
-        for import_path in filter(None, (stack.application, stack.seed)):
-            require_package(import_path)
-        name = stack.application or stack.seed
-        if name is None:
-            return dict(self._environ)
-        return application_environment(
-            self._policy, name, self._environ, database_url=self._database_url
-        )
 
     def _counted_pools(self) -> list[tuple[Pool, int]]:
         pools = [(pool, pool.count) for pool in self._policy.pools if pool.count]
@@ -306,12 +297,15 @@ class Stack:
         if not stopping.done():
             self._supervisor.kill_all()
         await stopping
-        _log.info("stopped")
 
     async def _stop_in_order(self) -> None:
-        await self._supervisor.stop(GATEWAY_PART)
-        await self._supervisor.stop_together(self._instances)
-        await self._supervisor.stop_all()
+        for names in ([GATEWAY_PART], list(self._instances), [DATABASE_PART]):
+            started = time.monotonic()
+            running = [name for name in names if self._supervisor.find(name) is not None]
+            await self._supervisor.stop_together(running)
+            seconds = round(time.monotonic() - started, 2)
+            if running:
+                _log.info("stopped", parts=" ".join(running), seconds=seconds)
 
     def _explained(self, error: StackError) -> StackError:
         """Return ``error``, or what is behind it where that is known."""

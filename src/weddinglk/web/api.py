@@ -250,7 +250,7 @@ async def list_vendor_reviews(
 async def list_districts(request: Request, lang: Language) -> Response:
     """Return the 25 districts."""
     catalogue, language = site_of(request).catalogue, choice_of(request).language
-    counts = (await catalogue.overview()).venues_by_district
+    counts = (await site_of(request).overview.get()).venues_by_district
     models = [
         DistrictModel.of(district, language, counts.get(district.id, 0))
         for district in catalogue.districts()

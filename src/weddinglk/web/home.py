@@ -20,8 +20,8 @@ _GUEST_CHOICES = (50, 100, 150, 200, 300, 400, 500, 800)
 async def home_page(request: Request) -> Response:
     """``GET /``"""
     catalogue = site_of(request).catalogue
-    overview = await catalogue.overview()
-    featured = await catalogue.featured(8, 8)
+    overview = await site_of(request).overview.get()
+    featured = await site_of(request).featured.get()
     districts = catalogue.districts()
     counted = overview.venues_by_district
     liveliest = sorted(districts, key=lambda district: -counted.get(district.id, 0))
@@ -42,7 +42,7 @@ async def home_page(request: Request) -> Response:
 
 async def about_page(request: Request) -> Response:
     """``GET /about``"""
-    overview = await site_of(request).catalogue.overview()
+    overview = await site_of(request).overview.get()
     return render(request, "about.html", overview=overview)
 
 

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Generic, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, Template
 from starlette.requests import Request
 
 from weddinglk.art.picture import art_url, picture_url
-from weddinglk.catalogue import Catalogue
+from weddinglk.catalogue import Catalogue, Featured, Overview
 from weddinglk.web.static import StaticFiles, load_static_files
 from weddinglk.web.texts import Texts, load_texts
 
+OVERVIEW_LIFETIME_SECONDS = 60.0  # totals: nobody notices a minute
+FEATURED_LIFETIME_SECONDS = 10.0  # full records: an edit shows soon
+_FEATURED = 8  # two full rows of four cards
+ValueT = TypeVar("ValueT")
+
 TEMPLATES_DIRECTORY = Path(__file__).parent.parent / "templates"
+
+
+class Remembered(Generic[ValueT]):
+    """One value that many pages need, loaded at most once per ``lifetime_seconds``.
+
+    For counts and choices that may lag: the database counts a collection in 0.3 s. Concurrent
+    callers wait for one load; a failed load is raised to them and not remembered.
+    """
+
+    def __init__(
+        self, load: Callable[[], Awaitable[ValueT]], *, lifetime_seconds: float
+    ) -> None:
+        self._load = load
+        self._lifetime_seconds = lifetime_seconds
+        self._value: ValueT | None = None
+        self._deadline = 0.0
+        self._loading = asyncio.Lock()
+
+    async def get(self) -> ValueT:
+        """Return the value; cancelling leaves the next caller to load it."""
+        value = self._value
+        if value is not None and monotonic() < self._deadline:
+            return value
+        async with self._loading:
+            if self._value is None or monotonic() >= self._deadline:
+                self._value = await self._load()
+                self._deadline = monotonic() + self._lifetime_seconds
+            return self._value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +59,8 @@ class Site:
     """The parts pages are made of. ``public_url`` is ``https://host`` or empty if unknown."""
 
     catalogue: Catalogue
+    overview: Remembered[Overview]
+    featured: Remembered[Featured]
     templates: dict[str, Template]
     texts: dict[str, Texts]
     static: StaticFiles
@@ -50,6 +90,11 @@ def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
     names = [name for name in environment.list_templates() if name.endswith(".html")]
     return Site(
         catalogue=catalogue,
+        overview=Remembered(catalogue.overview, lifetime_seconds=OVERVIEW_LIFETIME_SECONDS),
+        featured=Remembered(
+            partial(catalogue.featured, _FEATURED, _FEATURED),
+            lifetime_seconds=FEATURED_LIFETIME_SECONDS,
+        ),
         templates={name: environment.get_template(name) for name in names},
         texts=load_texts(),
         static=static,

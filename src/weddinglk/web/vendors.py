@@ -39,7 +39,7 @@ async def vendor_list(request: Request) -> Response:
         numbers=page_numbers(result.page, result.pages),
         sorts=VENDOR_SORTS,
         categories=list(VendorCategory),
-        overview=await site.catalogue.overview(),
+        overview=await site.overview.get(),
         district=site.catalogue.district(query.district) if query.district else None,
     )
 

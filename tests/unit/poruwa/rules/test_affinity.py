@@ -31,6 +31,10 @@ def test_old_keys_are_read_and_the_newest_writes() -> None:
 def test_values_of_another_pool_and_forged_ones_are_unknown() -> None:
     table = AffinityTable("app", NAMES, [b"key"])
     assert table.instance(AffinityTable("api", NAMES, [b"key"]).value("app1")) is None
+    # Names are kept apart: "a" with "bc" is not "ab" with "c".
+    assert AffinityTable("ab", ["c"], [b"k"]).value("c") != AffinityTable(
+        "a", ["bc"], [b"k"]
+    ).value("bc")
     for forged in (b"", b"app1", b"127.0.0.1:9001", table.value("app1")[:-1], b"\xff" * 24):
         assert table.instance(forged) is None
 

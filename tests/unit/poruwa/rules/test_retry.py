@@ -106,8 +106,10 @@ def test_budget_never_gives_more_than_it_got(steps: list[tuple[float, int, int]]
 
 def test_clock_going_back_changes_nothing() -> None:
     budget = RetryBudget(0.2, 1.0, now=50.0)
-    before = budget.tokens(50.0)
-    assert budget.tokens(10.0) == before
+    for _ in range(5):
+        assert budget.take(50.0)
+    assert budget.tokens(10.0) == 5.0
+    assert budget.tokens(50.0) == 5.0
 
 
 def test_budget_is_never_negative() -> None:

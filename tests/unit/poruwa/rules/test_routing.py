@@ -124,6 +124,25 @@ def test_order_of_routes_does_not_matter(order: int) -> None:
         assert routes[index].path == wanted
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_deeper_prefixes_win_and_literals_among_equals(order: int) -> None:
+    patterns = ["/{x}/*", "/{x}/{y}/*", "/a/*", "/a/b/*", "/{x}/b/*", "/a/{y}/z/*"]
+    routes = tuple(Route(pattern) for pattern in patterns)[::order]
+    table = RouteTable(routes)
+    for path, wanted in (
+        ("/a/b/c", "/a/b/*"),
+        ("/a/c/d", "/{x}/{y}/*"),
+        ("/q/b/c", "/{x}/b/*"),
+        ("/q/r/c", "/{x}/{y}/*"),
+        ("/q", "/{x}/*"),
+        ("/a", "/a/*"),
+        ("/a/b/z/1", "/a/{y}/z/*"),
+    ):
+        index = table.match(b"h", b"GET", path.encode())
+        assert index is not None
+        assert routes[index].path == wanted
+
+
 def test_no_route_and_no_method() -> None:
     table = RouteTable((Route("/form", methods=("POST",)), Route("/page", methods=("GET",))))
     assert table.match(b"h", b"GET", b"/form") is None
