@@ -26,9 +26,7 @@ from weddinglk.web.language import LanguageMiddleware
 from weddinglk.web.problem import on_invalid_request
 from weddinglk.web.site import build_site
 
-DEFAULT_DATABASE_URL = (
-    "mongodb://127.0.0.1:27017/weddinglk?retryWrites=false&directConnection=true"
-)
+DEFAULT_DATABASE_URL = "mongodb://127.0.0.1:27017/weddinglk?retryWrites=false&directConnection=true"
 _API_DESCRIPTION = (
     "Venues and vendors for weddings in Sri Lanka. Texts come in English, Sinhala or Tamil "
     "(`?lang=` or Accept-Language); amounts are whole rupees (LKR); errors are "

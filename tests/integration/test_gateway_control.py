@@ -1,4 +1,4 @@
-"""`poruwa gateway` as a process: workers replaced, health seen at once, counters that never fall."""
+"""`poruwa gateway` as a process: workers replaced, health seen at once, counters kept."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Origin:
 async def origin() -> AsyncIterator[Origin]:
     instance = Origin()
     server = await asyncio.start_server(instance.answer, "127.0.0.1", 0)
-    instance.address = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    instance.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield instance
     server.close()
 
@@ -67,7 +67,7 @@ workers = 2
 drain = "5s"
 [pools.app]
 instances = [{instances}]
-health = {{ interval = "200ms", fast_interval = "100ms", timeout = "1s", rise = 2, fall = 2 }}
+health = {{ interval = "500ms", fast_interval = "100ms", timeout = "400ms", rise = 2, fall = 2 }}
 [[routes]]
 path = "/*"
 pool = "app"

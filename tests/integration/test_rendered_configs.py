@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
+import socket
 import subprocess
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
@@ -241,5 +248,141 @@ def test_the_policys_figures_reach_haproxy() -> None:
     assert "check inter 30000ms fastinter 1000ms rise 2 fall 3" in text
     assert "127.0.0.1:3000 weight 4 maxconn 20" in text
     assert "cookie WEDDINGLK_SESSION insert indirect nocache httponly secure dynamic" in text
-    assert "use_backend pool_app if { path -m str / }" in text
-    assert "use_backend pool_app_bound if { path -m reg '^/venues/[^/]+$' }" in text
+    numbers = dict(re.findall(r"^    # (\d+): (.*)$", text, re.MULTILINE))
+    pools = {
+        numbers[number]: pool
+        for pool, number in re.findall(
+            r"use_backend (\w+) if \{ var\(txn.route\) -m int (\d+)", text
+        )
+    }
+    assert pools["/"] == "pool_app"
+    assert pools["/venues/{id}"] == "pool_app_bound"
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """An instance that says its name, and what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        name = type(self).__name__
+        body = f"{name} {self.path} {self.headers['X-Forwarded-For']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def instances() -> Iterator[dict[str, int]]:
+    """Two running instances, "app" and "socket": name and port."""
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name in ("app", "socket"):
+            handler = type(name, (_Echo,), {})
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            ports[name] = server.server_address[1]
+        yield ports
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(program: str, text: str, folder: Path, port: int) -> Iterator[httpx.Client]:
+    """Run HAProxy or nginx with ``text`` and yield a client of it."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    file = folder / "front.conf"
+    file.write_text(text)
+    haproxy = [path, "-db", "-f", str(file)]
+    directives = f"pid {folder}/nginx.pid; daemon off; master_process off;"
+    nginx = [path, "-e", "stderr", "-g", directives, "-c", str(file)]
+    with (
+        (folder / "output").open("wb") as output,
+        subprocess.Popen(
+            haproxy if program == "haproxy" else nginx, stdout=output, stderr=output
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        try:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                assert process.poll() is None, (folder / "output").read_text()
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/ready").status_code == 200:
+                        break
+                time.sleep(0.02)
+            yield client
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("program", "render"), [("haproxy", render_haproxy), ("nginx", render_nginx)]
+)
+def test_requests_take_the_routes_of_the_policy(
+    program: str, render: Render, instances: dict[str, int], tmp_path: Path
+) -> None:
+    """A8: the running program decides as the gateway would, redirects among them."""
+    text = re.sub(r"instances = \[\{.*", f'instances = ["127.0.0.1:{instances["app"]}"]', _RICH)
+    text = text.replace("127.0.0.1:3002", f"127.0.0.1:{instances['socket']}")
+    text = text.replace("METHOD", "least-connections").replace("HASH", "client")
+    text = re.sub(r"\[pools.app.health\]\n(?:.+\n){4}", '[pools.app.health]\nkind = "tcp"\n', text)
+    port = free_port()
+    front = FrontTier(http=f"127.0.0.1:{port}", https=None, in_front_of=Behind.POOLS)
+    rendered = render(parse_policy(text, "rich.toml"), front)
+    with running(program, rendered, tmp_path, port) as client:
+
+        def answer(path: str, host: str = "www.weddinglk.test", method: str = "GET") -> str:
+            response = client.request(
+                method, path, headers={"Host": host, "X-Forwarded-For": "6.6.6.6"}
+            )
+            return response.headers.get("Location") or response.text
+
+        assert answer("/") == "app / 127.0.0.1"
+        assert answer("/venues/12?q=1") == "app /venues/12?q=1 127.0.0.1"
+        assert answer("/si/venues") == "app /si/venues 127.0.0.1"
+        assert answer("/si/venues/12/x") == "app /si/venues/12/x 127.0.0.1"
+        assert answer("/events") == "socket /events 127.0.0.1"
+        assert answer("/anything/else") == "app /anything/else 127.0.0.1"
+        assert answer("/upload") == "app /upload 127.0.0.1"
+        assert answer("/upload", "up.weddinglk.test") == "socket /upload 127.0.0.1"
+        assert answer("/upload", "a.up.weddinglk.test", "POST") == "socket /upload 127.0.0.1"
+        assert answer("/upload", "up.weddinglk.test", "PUT").startswith(("app", "<"))
+        assert answer("/old/7?a=b") == "https://www.weddinglk.test/new/7?a=b"
+        assert answer("/old/7") == "https://www.weddinglk.test/new/7"
+        assert answer("/moved?a=b").endswith("/here?a=b")
+        assert answer("/x?y=1", "weddinglk.test") == "https://www.weddinglk.test/x?y=1"
+        assert answer("/x", "a.old.weddinglk.test") == "https://www.weddinglk.test/x"
+
+
+def test_haproxy_binds_clients_by_an_opaque_cookie(
+    instances: dict[str, int], tmp_path: Path
+) -> None:
+    """A4: set where answers are personal, never where copies are shared; it names no address."""
+    text = re.sub(r"instances = \[\{.*", f'instances = ["127.0.0.1:{instances["app"]}"]', _RICH)
+    text = text.replace("METHOD", "round-robin").replace("HASH", "client")
+    text = re.sub(r"\[pools.app.health\]\n(?:.+\n){4}", '[pools.app.health]\nkind = "tcp"\n', text)
+    port = free_port()
+    front = FrontTier(http=f"127.0.0.1:{port}", https=None, in_front_of=Behind.POOLS)
+    rendered = render_haproxy(parse_policy(text, "rich.toml"), front)
+    with running("haproxy", rendered, tmp_path, port) as client:
+        assert "Set-Cookie" not in client.get("/").headers
+        cookie = client.get("/venues/12").headers["Set-Cookie"]
+    assert cookie.startswith("WEDDINGLK_SESSION=")
+    assert "HttpOnly" in cookie
+    assert "Secure" in cookie
+    assert str(instances["app"]) not in cookie

@@ -132,12 +132,22 @@ def ordered_routes(policy: Policy) -> list[Route]:
     return sorted(policy.routes, key=rank)
 
 
-def path_expression(path: str) -> str:
-    """Return the regular expression (PCRE) of a route's path."""
-    base = path.removesuffix("/*")
-    parts = re.split(r"(\{[^}]*\})", base)
-    text = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
-    return f"^{text}(?:/.*)?$" if path.endswith("/*") else f"^{text or '/'}$"
+def path_expression(path: str, *, group: str = "") -> str:
+    """Return the regular expression (PCRE) of a route's path.
+
+    Args:
+        group: what names of captures begin with; "" captures nothing.
+    """
+    text = ""
+    for part in re.split(r"(\{[^}]*\})", path.removesuffix("/*")):
+        if not part.startswith("{"):
+            text += re.escape(part)
+        else:
+            text += f"(?<{group}{part[1:-1]}>[^/]+)" if group else "[^/]+"
+    if path.endswith("/*"):
+        rest = f"(?<{group}rest>.*)" if group else ".*"
+        return f"^{text}(?:/{rest})?$"
+    return f"^{text or '/'}$"
 
 
 def methods_of(route: Route) -> tuple[str, ...]:

@@ -84,6 +84,8 @@ def _global(policy: Policy, front: FrontTier) -> Iterator[str]:
     yield "global"
     yield "    log stdout format raw local0 info"
     yield f"    maxconn {limits.connections}"
+    # Where fewer descriptors are allowed than that needs: a warning, rather than no site at all.
+    yield "    no strict-limits"
     yield f"    tune.bufsize {buffer_bytes}"
     yield f"    tune.http.maxhdr {limits.header_count}"
     if front.https is not None:
@@ -179,7 +181,11 @@ def _gateway_backend(policy: Policy, front: FrontTier) -> Iterator[str]:
 
 
 def _route_rules(policy: Policy) -> Iterator[str]:
-    """Yield the policy's hosts and routes, most specific first: the first that fits counts."""
+    """Yield the policy's hosts and routes, most specific first: the first that fits counts.
+
+    HAProxy runs every http-request rule before any use_backend, whatever their order in the file;
+    so the route is decided into a variable first, and acted upon after that.
+    """
     for host in policy.hosts:
         scheme = "https" if host.https else "http"
         for alias in host.aliases:
@@ -187,43 +193,47 @@ def _route_rules(policy: Policy) -> Iterator[str]:
                 f"    http-request redirect code 308 location {scheme}://{host.name}"
                 f"%[capture.req.uri] if {{ {_host_test(alias)} }}"
             )
-    for number, route in enumerate(ordered_routes(policy), start=1):
-        yield f"    # {route.name}"
-        yield from _host_rules(f"host{number}", route.hosts)
-        condition = _condition(route, f"host{number}")
+    routes = list(enumerate(ordered_routes(policy), start=1))
+    for number, route in routes:
+        yield f"    # {number}: {route.name}"
+        yield from _route_conditions(number, route)
+    yield "    http-request set-var-fmt(txn.query) ?%[query] if { query -m found }"
+    for number, route in routes:
         if route.redirect is not None:
-            location = "".join(map(_redirect_part, redirect_parts(route.redirect.to)))
-            yield (
-                f"    http-request redirect code {route.redirect.status} location {location}"
-                f" if {condition}"
-            )
-        elif route.pool is not None:
-            yield f"    use_backend {_backend_name(policy, route)} if {condition}"
-        else:
-            yield f"    http-request return status 503 if {condition}"
+            location = _redirect_location(route.redirect.to, route.path)
+            status = route.redirect.status
+            yield f"    http-request redirect code {status} location {location} if {_is(number)}"
+        elif route.static is not None:
+            yield f"    http-request return status 503 if {_is(number)}"
+    for number, route in routes:
+        if route.pool is not None:
+            yield f"    use_backend {_backend_name(policy, route)} if {_is(number)}"
 
 
-def _condition(route: Route, host_rule: str) -> str:
-    conditions = []
+def _is(number: int) -> str:
+    return f"{{ var(txn.route) -m int {number} }}"
+
+
+def _route_conditions(number: int, route: Route) -> Iterator[str]:
+    """Yield what makes ``number`` the route. Rules of one name hold when any of them does."""
+    conditions = ["!{ var(txn.route) -m found }"]
     if route.hosts:
-        conditions.append(host_rule)
+        for host in route.hosts:
+            yield f"    acl host{number} {_host_test(host)}"
+        conditions.append(f"host{number}")
     methods = methods_of(route)
     if methods:
         conditions.append(f"{{ method {' '.join(methods)} }}")
+    base = route.path.removesuffix("/*")
     if "{" in route.path:
         conditions.append(f"{{ path -m reg '{path_expression(route.path)}' }}")
-    elif route.path.endswith("/*"):
-        base = route.path.removesuffix("/*")
-        conditions.append(f"{{ path -m beg {base}/ }}" if base else "TRUE")
-    else:
+    elif base == route.path:
         conditions.append(f"{{ path -m str {route.path} }}")
-    return " ".join(conditions)
-
-
-def _host_rules(name: str, hosts: tuple[str, ...]) -> Iterator[str]:
-    """Yield rules of one name: HAProxy takes any of them, and binds "or" weaker than "and"."""
-    for host in hosts:
-        yield f"    acl {name} {_host_test(host)}"
+    elif base:
+        yield f"    acl path{number} path -m str {base}"
+        yield f"    acl path{number} path -m beg {base}/"
+        conditions.append(f"path{number}")
+    yield f"    http-request set-var(txn.route) int({number}) if {' '.join(conditions)}"
 
 
 def _host_test(host: str) -> str:
@@ -231,9 +241,15 @@ def _host_test(host: str) -> str:
     return f"req.hdr(host),field(1,:),lower -m {match} {text.lower()}"
 
 
-def _redirect_part(part: str) -> str:
-    known = {"{path}": "%[path]", "{host}": "%[req.hdr(host)]", "{query}": "?%[query]"}
-    return known.get(part, part)
+def _redirect_location(to: str, path: str) -> str:
+    """Return a log-format text that HAProxy expands into the target."""
+    known = {"{path}": "%[path]", "{host}": "%[req.hdr(host)]", "{query}": "%[var(txn.query)]"}
+    segments = path.split("/")
+    for index, segment in enumerate(segments, start=1):
+        if segment.startswith("{"):
+            known[segment] = f"%[path,field({index},/)]"
+    known["{rest}"] = f"%[path,field({len(segments)},/,0)]"
+    return "".join(known.get(part, part) for part in redirect_parts(to))
 
 
 def _backend_name(policy: Policy, route: Route) -> str:

@@ -29,6 +29,7 @@ from poruwa.config.model import BalancingMethod, Policy, Pool, Route, TlsVersion
 _GRACE_SECONDS = 5.0  # above the gateway's own deadlines, so that its error pages arrive
 _NO_DEADLINE_SECONDS = 86_400.0
 _IDLE_UPSTREAM_CONNECTIONS = 64
+_CAPTURE = "segment_"  # before names of captures, which must not be those of nginx
 
 _METHODS = {
     BalancingMethod.LEAST_CONNECTIONS: "least_conn",
@@ -233,20 +234,23 @@ def _locations(policy: Policy) -> Iterator[str]:
     for route in ordered_routes(policy):
         by_path.setdefault(route.path, []).append(route)
     for path, routes in by_path.items():
-        yield f"        location {_matcher(path)} {{"
-        if len(routes) == 1 and not routes[0].hosts and not routes[0].methods:
-            yield from _answer(routes[0])
-        else:
-            yield from _choice(routes)
-        yield "        }"
+        is_plain = len(routes) == 1 and not routes[0].hosts and not routes[0].methods
+        for matcher in _matchers(path, is_redirect=is_plain and routes[0].redirect is not None):
+            yield f"        location {matcher} {{"
+            yield from _answer(routes[0]) if is_plain else _choice(routes)
+            yield "        }"
 
 
-def _matcher(path: str) -> str:
-    if "{" in path:
-        return f'~ "{path_expression(path)}"'
-    if path.endswith("/*"):
-        return f"{path.removesuffix('*')}"
-    return f"= {path}"
+def _matchers(path: str, *, is_redirect: bool) -> Iterator[str]:
+    base = path.removesuffix("/*")
+    if "{" in path or (is_redirect and base != path):
+        yield f'~ "{path_expression(path, group=_CAPTURE)}"'
+    elif base == path:
+        yield f"= {path}"
+    else:
+        yield f"{base}/"
+        if base:
+            yield f"= {base}"
 
 
 def _answer(route: Route) -> Iterator[str]:
@@ -263,6 +267,7 @@ def _answer(route: Route) -> Iterator[str]:
 def _choice(routes: list[Route]) -> Iterator[str]:
     """Yield what chooses a pool by host and method; the most specific route is asked last."""
     yield '            set $chosen "";'
+    yield '            set $asked "$request_method $host";'
     for route in reversed(routes):
         if route.pool is None:
             yield f"            # {route.name}: only pools can be chosen by host and method"
@@ -270,7 +275,7 @@ def _choice(routes: list[Route]) -> Iterator[str]:
         hosts = "|".join(map(_host_expression, route.hosts)) or ".*"
         methods = "|".join(methods_of(route)) or ".*"
         yield (
-            f'            if ("$request_method $host" ~* "^(?:{methods}) (?:{hosts})$") '
+            f'            if ($asked ~* "^(?:{methods}) (?:{hosts})$") '
             f"{{ set $chosen pool_{route.pool}; }}"
         )
     yield '            if ($chosen = "") { return 404; }'
@@ -285,7 +290,9 @@ def _host_expression(host: str) -> str:
 
 def _redirect_part(part: str) -> str:
     known = {"{path}": "$uri", "{host}": "$host", "{query}": "$is_args$args"}
-    return known.get(part, part.replace("$", ""))
+    if part.startswith("{"):
+        return known.get(part, f"${{{_CAPTURE}{part[1:-1]}}}")
+    return part.replace("$", "%24")  # nginx has no other way to write it
 
 
 def _listen(text: str, options: str) -> Iterator[str]:

@@ -156,7 +156,7 @@ class Exchange:
         self.status = status
         head = self._own_head(status, fields, length)
         self.bytes_out = len(head)
-        self.client.transport.write(head)
+        self.client.write(head)
         self._set_response_deadline()
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
@@ -192,6 +192,10 @@ class Exchange:
         self._sent_at_pool = self.pool
         replayable = self._body is not None and self._may_be_sent_twice()
         instance.connections.acquire(self, now=loop_time, replayable=replayable)
+        if self.connection is None and self._sent_at_pool is not None and self._body_complete:
+            gateway = self.gateway  # connecting, or every connection is taken: not for ever
+            wait_seconds = gateway.timeouts.connect_seconds + gateway.queue_seconds
+            self.client.deadline = gateway.now + wait_seconds
 
     # From the client's connection.
 
@@ -202,7 +206,7 @@ class Exchange:
         self._body_complete = complete
         limit = self.route.body_bytes
         if limit and self._body_bytes > limit:
-            self.client._refuse(RefusalReason.BODY_TOO_LARGE)
+            self.client.refuse(RefusalReason.BODY_TOO_LARGE)
             return
         if self._body is not None:
             if data:
@@ -241,10 +245,10 @@ class Exchange:
         self.bytes_in += len(data)
         self.client.deadline = self._tunnel_deadline()
         if self.connection is not None:
-            self.connection.transport.write(data)
+            self.connection.write(data)
 
     def on_client_tunnel_eof(self) -> None:
-        if self.connection is not None:
+        if self.connection is not None and not self.connection.transport.is_closing():
             self.connection.transport.write_eof()
 
     def on_deadline(self) -> None:
@@ -256,7 +260,12 @@ class Exchange:
             self.client.abort()
         elif self._sender is not None:
             self.answer_error(504)
-        elif self.connection is not None:
+        elif self.connection is None:
+            if self.instance is not None:
+                self.instance.connections.give_up(self)
+            self._settle_instance()
+            self.answer_error(503, retry_after=1)
+        else:
             connection, self.connection = self.connection, None
             connection.abandon()
             self._try_failed(
@@ -278,7 +287,7 @@ class Exchange:
         self.connection = connection
         assert self.instance is not None
         self._upstream_blocked = False
-        write = connection.transport.write
+        write = connection.write
         write(request_head(self))
         if self._body:
             for data in self._body:
@@ -302,7 +311,7 @@ class Exchange:
     def on_interim(self, head: ResponseHead) -> None:
         """Pass 100, 102, 103 on, to clients that know interim responses (HTTP/1.1)."""
         if self.head.minor_version:
-            self.client.transport.write(interim_head(head))
+            self.client.write(interim_head(head))
 
     def on_response(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None:
         """Send the head on with the first bytes of the body, in one write."""
@@ -326,7 +335,7 @@ class Exchange:
         if body:
             data += body
         self.bytes_out = len(data)
-        self.client.transport.write(data)
+        self.client.write(data)
         if complete:
             self._response_complete()
         else:
@@ -339,7 +348,7 @@ class Exchange:
                 data += LAST_CHUNK
         if data:
             self.bytes_out += len(data)
-            self.client.transport.write(data)
+            self.client.write(data)
         if complete:
             self._response_complete()
         else:
@@ -360,18 +369,19 @@ class Exchange:
         self.gateway.metrics.counted("upgraded")
         first = switching_head(self, head) + data
         self.bytes_out += len(first)
-        self.client.transport.write(first)
+        self.client.write(first)
         self.client.deadline = self._tunnel_deadline()
         self.client.begin_tunnel()
 
     def on_tunnel_data(self, data: bytes) -> None:
         self.bytes_out += len(data)
         self.client.deadline = self._tunnel_deadline()
-        self.client.transport.write(data)
+        self.client.write(data)
 
     def on_tunnel_eof(self) -> None:
-        if self.client.transport.can_write_eof():
-            self.client.transport.write_eof()
+        transport = self.client.transport
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
 
     def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None:
         """The connection ended, or what came on it is not HTTP."""
@@ -402,7 +412,7 @@ class Exchange:
 
     def _send_body(self, data: bytes, *, complete: bool) -> None:
         assert self.connection is not None
-        write = self.connection.transport.write
+        write = self.connection.write
         if self.framing == CHUNKED:
             data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
         if data:
@@ -493,7 +503,7 @@ class Exchange:
         self.bytes_out = len(data)
         client = self.client
         keep_alive = self.keep_alive and self._body_complete
-        client.transport.write(data)
+        client.write(data)
         self._end()
         client.end_exchange(keep_alive=keep_alive)
 
@@ -513,7 +523,10 @@ class Exchange:
                 instance.connections.give_up(self)
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.abandon()
+            if self.status == 101:
+                connection.hang_up()
+            else:
+                connection.abandon()
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.cancel()

@@ -120,7 +120,7 @@ class FileSender:
     def cancel(self) -> None:
         """Stop: the exchange has ended."""
         if self._task is not asyncio.current_task():  # else it ended by our own last byte
-            pass
+            self._task.cancel()
 
     async def _run(self, find: Callable[[], FileReply]) -> None:
         exchange = self._exchange

@@ -111,7 +111,7 @@ class ClientConnection:
         self.transport.set_write_buffer_limits(high=gateway.limits.buffer_bytes)
         refusal = gateway.admit(self)
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
@@ -201,6 +201,11 @@ class ClientConnection:
             elif self._reading_paused:
                 self.resume_reading()
 
+    def write(self, data: bytes) -> None:
+        """Send ``data``; of a connection that is closing, ``connection_lost`` will tell."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
     def close(self) -> None:
         """Close when what was written has been sent."""
         self.transport.close()
@@ -218,12 +223,12 @@ class ClientConnection:
         """Act on a deadline that passed."""
         if self.phase is Phase.HEAD:
             if self._buffer:
-                self._refuse(RefusalReason.HEADER_TIMEOUT)
+                self.refuse(RefusalReason.HEADER_TIMEOUT)
             else:
                 self.close()
                 self.deadline = self.gateway.now + LINGER_SECONDS
         elif self.phase is Phase.BODY and not self._reading_paused:
-            self._refuse(RefusalReason.BODY_TIMEOUT)
+            self.refuse(RefusalReason.BODY_TIMEOUT)
         elif self.phase in (Phase.BODY, Phase.ANSWER, Phase.TUNNEL):
             assert self.exchange is not None
             self.exchange.on_deadline()
@@ -259,8 +264,11 @@ class ClientConnection:
             framing = request_framing(head.fields, minor_version=head.minor_version)
             if isinstance(framing, RefusalReason):
                 raise Refused(framing)
+            expectation = head.fields.get(b"expect")
+            if expectation is not None and expectation.lower() != b"100-continue":
+                raise Refused(RefusalReason.EXPECTATION_UNKNOWN)
         except Refused as refused:
-            self._refuse(refused.reason)
+            self.refuse(refused.reason)
             return
         self.requests += 1
         self.exchange = exchange = Exchange(self.gateway, self, head, framing)
@@ -277,11 +285,11 @@ class ClientConnection:
             return
         line_end = data.find(b"\r\n")
         if (line_end if line_end >= 0 else len(data)) > limits.request_line_bytes:
-            self._refuse(RefusalReason.REQUEST_LINE_TOO_LONG)
+            self.refuse(RefusalReason.REQUEST_LINE_TOO_LONG)
         elif len(data) > limits.header_bytes:
-            self._refuse(RefusalReason.HEADER_TOO_LARGE)
+            self.refuse(RefusalReason.HEADER_TOO_LARGE)
         elif has_bare_line_end(data):
-            self._refuse(RefusalReason.BARE_LINE_END)
+            self.refuse(RefusalReason.BARE_LINE_END)
         else:
             # The first byte starts the head's time; further bytes do not prolong it.
             header_deadline = self.gateway.now + self.gateway.timeouts.header_seconds
@@ -315,7 +323,7 @@ class ClientConnection:
             try:
                 data = decoder.feed(data)
             except Refused as refused:
-                self._refuse(refused.reason)
+                self.refuse(refused.reason)
                 return
             complete = decoder.is_complete
             if complete:
@@ -326,7 +334,7 @@ class ClientConnection:
 
     # Refusing.
 
-    def _refuse(self, reason: RefusalReason) -> None:
+    def refuse(self, reason: RefusalReason) -> None:
         """Answer with the reason's status and close: what follows cannot be told apart."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None and exchange.response_begun:
@@ -342,7 +350,7 @@ class ClientConnection:
             exchange.on_refused(reason)
         else:
             gateway.count_refusal(self, reason, request_id)
-        self.transport.write(
+        self.write(
             error_response(
                 reason.status,
                 accept=accept,
@@ -363,5 +371,5 @@ class ClientConnection:
             self.close()
             return
         self.resume_reading()
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.gateway.routes import route_request
 from poruwa.gateway.security import identify_client
+from poruwa.rules.message import RefusalReason
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
@@ -31,12 +32,16 @@ class Stage:
 
 def balance(exchange: Exchange) -> bool:
     """Choose an instance and hand the exchange to a connection to it."""
-    pool = exchange.route.pool
+    route = exchange.route
+    pool = route.pool
     if pool is None:
         exchange.answer_error(404)
         return True
+    if route.body_bytes and exchange.framing > route.body_bytes:
+        exchange.client.refuse(RefusalReason.BODY_TOO_LARGE)
+        return True
     exchange.pool = pool
-    if exchange.route.affinity and pool.has_affinity:
+    if route.affinity and pool.has_affinity:
         exchange.bound, exchange.failover_allowed = pool.bound_instance(
             exchange.head.fields.get(b"cookie"), secure=exchange.is_secure
         )

@@ -125,6 +125,18 @@ class UpstreamConnection:
             self.stage = Stage.CLOSED
             self.transport.abort()
 
+    def write(self, data: bytes) -> None:
+        """Send ``data``; a connection that is closing tells its receiver by itself."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def hang_up(self) -> None:
+        """Close when what was written has been sent: the end of a tunnel."""
+        self._receiver = None
+        if self.stage is not Stage.CLOSED:
+            self.stage = Stage.CLOSED
+            self.transport.close()
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -156,6 +168,7 @@ class UpstreamConnection:
     def eof_received(self) -> bool:
         receiver = self._receiver
         if receiver is None:
+            self.stage = Stage.CLOSED  # nobody may get it between now and connection_lost
             return False
         if self.stage is Stage.UNTIL_CLOSE:
             self.stage = Stage.IDLE
@@ -333,7 +346,7 @@ class InstanceConnections:
         idle_limit = self.idle_seconds if replayable else FRESH_ENOUGH_SECONDS
         while self.idle:
             connection = self.idle.pop()
-            if connection.stage is Stage.CLOSED:
+            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
                 continue
             if now - connection.idle_since > idle_limit:
                 if not replayable:

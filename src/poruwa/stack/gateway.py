@@ -26,7 +26,7 @@ import structlog
 from poruwa.clock import SystemClock
 from poruwa.config.model import Policy
 from poruwa.config.wire import encode_policy
-from poruwa.errors import StackError
+from poruwa.errors import PoruwaError, StackError
 from poruwa.gateway.active_health import HealthMonitor, InstanceHealth, Target
 from poruwa.gateway.admin import AdminServer, make_admin_app, require_token
 from poruwa.gateway.local_bus import Configure, InstanceEntry, PoolTopology, Topology
@@ -154,7 +154,7 @@ class GatewayControl:
             with stop_on_signals() as request:
                 async with self._supervisor, asyncio.TaskGroup() as group:
                     await self._serve(group, request)
-        except* StackError as errors:
+        except* PoruwaError as errors:
             raise first_error(errors) from None
         finally:
             self._sockets.close()
@@ -311,12 +311,12 @@ class GatewayControl:
         }
 
 
-def first_error(group: BaseExceptionGroup[StackError]) -> StackError:
+def first_error(group: BaseExceptionGroup[PoruwaError]) -> PoruwaError:
     """Return the first of the errors that a group of tasks ended with."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, StackError)
+    assert isinstance(error, PoruwaError)
     return error
 
 

@@ -21,7 +21,7 @@ import structlog
 from poruwa.config.address import parse_address
 from poruwa.config.load import load_policy, parse_policy, read_policy_text
 from poruwa.config.model import Health, Policy, Pool
-from poruwa.errors import StackError
+from poruwa.errors import PoruwaError, StackError
 from poruwa.observe.logs import relay_line
 from poruwa.stack.child import Output, ProcessSpec, start_child
 from poruwa.stack.database import PART_NAME as DATABASE_PART
@@ -149,7 +149,7 @@ class Stack:
                         await asked
                     starting.cancel()
                     await self._stop(request)
-        except* StackError as errors:
+        except* PoruwaError as errors:
             raise self._explained(first_error(errors)) from None
 
     async def _start(self) -> None:
@@ -307,7 +307,7 @@ class Stack:
             if running:
                 _log.info("stopped", parts=" ".join(running), seconds=seconds)
 
-    def _explained(self, error: StackError) -> StackError:
+    def _explained(self, error: PoruwaError) -> PoruwaError:
         """Return ``error``, or what is behind it where that is known."""
         if "No space left on device" in error.message or "ENOSPC" in error.message:
             return disk_full(self._state.path)

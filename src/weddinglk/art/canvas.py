@@ -57,9 +57,7 @@ class Canvas:
         """Put a disc down."""
         self.raw(f'<circle cx="{short(x)}" cy="{short(y)}" r="{short(r)}" fill="{fill}"{more}/>')
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: str, more: str = ""
-    ) -> None:
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: str, more: str = "") -> None:
         """Put an ellipse down."""
         self.raw(
             f'<ellipse cx="{short(x)}" cy="{short(y)}" rx="{short(rx)}" ry="{short(ry)}" '
@@ -76,9 +74,7 @@ class Canvas:
             f'<path d="{d}" fill="none" stroke="{colour}" stroke-width="{short(width)}"{more}/>'
         )
 
-    def beads(
-        self, d: str, colour: str, size: float, gap: float, opacity: float = 1.0
-    ) -> None:
+    def beads(self, d: str, colour: str, size: float, gap: float, opacity: float = 1.0) -> None:
         """Put round beads along a path: lights, garlands and bushes in one element each."""
         faded = f' opacity="{short(opacity)}"' if opacity < 1 else ""
         self.line(
@@ -88,9 +84,7 @@ class Canvas:
     def use(self, name: str, x: float, y: float, scale: float = 1.0, more: str = "") -> None:
         """Put a defined group down."""
         size = f" scale({scale:.2f})" if scale != 1.0 else ""
-        self.raw(
-            f'<use href="#{name}" transform="translate({short(x)} {short(y)}){size}"{more}/>'
-        )
+        self.raw(f'<use href="#{name}" transform="translate({short(x)} {short(y)}){size}"{more}/>')
 
     def group(self, attributes: str) -> None:
         """Open a group."""
@@ -133,7 +127,5 @@ class Canvas:
                 f'<stop offset="{short(100 * index / last)}%" stop-color="{colour}"/>'
                 for index, colour in enumerate(colours)
             )
-            self.define(
-                f'<{kind}Gradient id="{name}"{direction}>{stops}</{kind}Gradient>'
-            )
+            self.define(f'<{kind}Gradient id="{name}"{direction}>{stops}</{kind}Gradient>')
         return f"url(#{self._gradients[key]})"

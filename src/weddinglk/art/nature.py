@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import cos, pi, sin
 
 from weddinglk.art.canvas import Canvas, short
@@ -35,7 +36,9 @@ def sky(
         bird = "q5-6 9 0q5-6 9 0"
         canvas.line(
             f"M{short(x)} {short(y)}{bird}M{short(x + 26)} {short(y + 9)}{bird}",
-            light.near, 1.6, ' stroke-linecap="round" opacity=".7"',
+            light.near,
+            1.6,
+            ' stroke-linecap="round" opacity=".7"',
         )
 
 
@@ -59,13 +62,17 @@ def water(canvas: Canvas, y: float, light: Light, sun_x: float) -> None:
         half = 10 + row * 7 + canvas.between(0, 8)
         canvas.line(
             f"M{short(sun_x - half)} {short(top)}H{short(sun_x + half)}",
-            light.sun, 2, ' stroke-linecap="round" opacity=".6"',
+            light.sun,
+            2,
+            ' stroke-linecap="round" opacity=".6"',
         )
     for _ in range(5):
         x, top = canvas.between(0, 430), canvas.between(y + 8, y + 60)
         canvas.line(
             f"M{short(x)} {short(top)}h{short(canvas.between(14, 46))}",
-            "#fff", 1.2, ' stroke-linecap="round" opacity=".45"',
+            "#fff",
+            1.2,
+            ' stroke-linecap="round" opacity=".45"',
         )
 
 
@@ -96,9 +103,7 @@ def define_flower(canvas: Canvas, petals: str, heart: str = "#f3c14b") -> None:
         f'<path d="M0 0C-6-3-5-10 0-10 5-10 5-3 0 0" transform="rotate({angle})"/>'
         for angle in (0, 72, 144, 216, 288)
     )
-    canvas.define(
-        f'<g id="f"><g fill="{petals}">{around}</g><circle r="2.4" fill="{heart}"/></g>'
-    )
+    canvas.define(f'<g id="f"><g fill="{petals}">{around}</g><circle r="2.4" fill="{heart}"/></g>')
 
 
 def tree(canvas: Canvas, x: float, y: float, size: float, light: Light) -> None:
@@ -116,7 +121,7 @@ def string_lights(
 ) -> None:
     """Hang beads from point to point, with a glow under the strings' thread."""
     d = f"M{short(points[0][0])} {short(points[0][1])}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         d += f"Q{short((x0 + x1) / 2)} {short((y0 + y1) / 2 + sag)} {short(x1)} {short(y1)}"
     canvas.line(d, "#00000040", 1)
     canvas.beads(d, colour, size * 2.4, 13, 0.25)
@@ -173,6 +178,9 @@ def rosette(canvas: Canvas, x: float, y: float, radius: float, colour: str, opac
     canvas.line(petals, colour, 1.6, faded)
     canvas.circle(x, y, radius * 0.56, "none", f' stroke="{colour}" stroke-width="1.6"{faded}')
     canvas.circle(
-        x, y, radius * 0.48, "none",
+        x,
+        y,
+        radius * 0.48,
+        "none",
         f' stroke="{colour}" stroke-width="3" stroke-dasharray="0 7" stroke-linecap="round"{faded}',
     )

@@ -51,8 +51,12 @@ def photography(canvas: Canvas, light: Light, festive: Festive) -> None:
     canvas.rect(128, 170, 224, 62, "#00000035")
     canvas.rect(146, 134, 34, 13, festive.trim, ' rx="4"')
     canvas.circle(326, 164, 7, festive.trim)
-    for r, fill in ((56, canvas.vertical("#e9e0d4", "#8d8278")), (48, "#191518"),
-                    (37, canvas.vertical("#3e5f86", "#14202f")), (20, "#0d141f")):
+    for r, fill in (
+        (56, canvas.vertical("#e9e0d4", "#8d8278")),
+        (48, "#191518"),
+        (37, canvas.vertical("#3e5f86", "#14202f")),
+        (20, "#0d141f"),
+    ):
         canvas.circle(240, 204, r, fill)
     canvas.ellipse(226, 188, 12, 8, "#fff", ' opacity=".7" transform="rotate(-35 226 188)"')
 
@@ -60,8 +64,12 @@ def photography(canvas: Canvas, light: Light, festive: Festive) -> None:
 def catering(canvas: Canvas, light: Light, festive: Festive) -> None:
     """Clay pots, a banana leaf with rice and curries, steam."""
     _room(canvas, festive)
-    canvas.line("M196 128q-12-18 2-34t0-32M240 116q-12-18 2-34t0-32M286 128q-12-18 2-34t0-32",
-                "#fff", 5, ' stroke-linecap="round" opacity=".45"')
+    canvas.line(
+        "M196 128q-12-18 2-34t0-32M240 116q-12-18 2-34t0-32M286 128q-12-18 2-34t0-32",
+        "#fff",
+        5,
+        ' stroke-linecap="round" opacity=".45"',
+    )
     clay = canvas.vertical("#c5704a", "#7c3a24")
     for x, y, size in ((130, 246, 0.9), (240, 240, 1.2), (352, 246, 0.9)):
         canvas.group(f'transform="translate({x} {y}) scale({size})"')
@@ -82,8 +90,10 @@ def catering(canvas: Canvas, light: Light, festive: Festive) -> None:
 def decoration(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A canopy under lanterns and garlands."""
     _room(canvas, festive, table=False)
-    canvas.path("M0 0H120Q96 110 30 200Q10 240 0 300zM480 0H360Q384 110 450 200Q470 240 480 300z",
-                festive.cloth)
+    canvas.path(
+        "M0 0H120Q96 110 30 200Q10 240 0 300zM480 0H360Q384 110 450 200Q470 240 480 300z",
+        festive.cloth,
+    )
     canvas.path("M0 0H70Q60 100 14 170L0 190zM480 0H410Q420 100 466 170L480 190z", festive.shade)
     nature.canopy(canvas, 240, 286, canvas.between(1.18, 1.34), festive)
     for lift in (0, 20):
@@ -105,8 +115,11 @@ def flowers(canvas: Canvas, light: Light, festive: Festive) -> None:
     petal = canvas.choice(("#e58aa3", "#f3b3c1", "#d75f86", "#f6e1e4"))
     canvas.define(_lotus(petal, festive.flowers[0]))
     for angle in range(-70, 71, 20):
-        canvas.path("M0 0Q26-60 0-122Q-26-60 0 0", light.leaf if angle % 40 else "#5d8a55",
-                    f' transform="translate(240 206) rotate({angle + canvas.random.randint(-6, 6)})"')
+        canvas.path(
+            "M0 0Q26-60 0-122Q-26-60 0 0",
+            light.leaf if angle % 40 else "#5d8a55",
+            f' transform="translate(240 206) rotate({angle + canvas.random.randint(-6, 6)})"',
+        )
     canvas.path("M186 208Q160 282 216 292H264Q320 282 294 208z", canvas.vertical(*BRASS))
     canvas.ellipse(240, 208, 54, 11, BRASS[1])
     canvas.beads("M178 246H306", "#fff3cf", 5, 9)
@@ -114,7 +127,9 @@ def flowers(canvas: Canvas, light: Light, festive: Festive) -> None:
     for x, y, size in spots:
         canvas.use("l", x + canvas.between(-8, 8), y + canvas.between(-8, 8), size)
     for _ in range(16):
-        canvas.use("f", canvas.between(160, 320), canvas.between(118, 208), canvas.between(0.7, 1.2))
+        canvas.use(
+            "f", canvas.between(160, 320), canvas.between(118, 208), canvas.between(0.7, 1.2)
+        )
     for _ in range(12):
         canvas.use("f", canvas.between(20, 460), canvas.between(284, 312), canvas.between(0.5, 0.9))
 
@@ -126,8 +141,9 @@ def music_and_dance(canvas: Canvas, light: Light, festive: Festive) -> None:
     canvas.ellipse(250, 282, 170, 10, "#000", ' opacity=".22"')
     canvas.group(f'transform="rotate({canvas.random.randint(-9, 5)} 240 220)"')
     canvas.path("M120 158Q240 116 360 158V258Q240 300 120 258z", wood)
-    canvas.line("M136 152L164 272L192 140L220 282L248 138L276 282L304 142L332 274L350 154",
-                "#f6e6c4", 3)
+    canvas.line(
+        "M136 152L164 272L192 140L220 282L248 138L276 282L304 142L332 274L350 154", "#f6e6c4", 3
+    )
     for x in (200, 240, 280):
         canvas.line(f"M{x} 136V282", festive.cloth, 9, ' opacity=".9"')
         canvas.beads(f"M{x} 142V282", festive.trim, 4, 8)
@@ -137,8 +153,10 @@ def music_and_dance(canvas: Canvas, light: Light, festive: Festive) -> None:
         canvas.ellipse(x, 208, 6, 17, "#3c2a20")
     canvas.end()
     for x in (70, 412):
-        canvas.path(f"M{x - 30} 232Q{x - 36} 290 {x - 18} 296H{x + 18}Q{x + 36} 290 {x + 30} 232z",
-                    festive.shade)
+        canvas.path(
+            f"M{x - 30} 232Q{x - 36} 290 {x - 18} 296H{x + 18}Q{x + 36} 290 {x + 30} 232z",
+            festive.shade,
+        )
         canvas.ellipse(x, 232, 31, 10, "#f7ead0")
         canvas.ellipse(x, 232, 13, 4, "#3c2a20")
         canvas.beads(f"M{x - 32} 252H{x + 34}", festive.trim, 5, 8)
@@ -153,8 +171,9 @@ def make_up(canvas: Canvas, light: Light, festive: Festive) -> None:
     _room(canvas, festive)
     canvas.ellipse(240, 138, 98, 118, canvas.vertical(*BRASS))
     canvas.ellipse(240, 138, 86, 106, canvas.vertical("#fdf6ea", "#d9cfc9"))
-    canvas.path("M186 70L222 44M178 106L268 44", "none",
-                ' stroke="#fff" stroke-width="9" opacity=".6"')
+    canvas.path(
+        "M186 70L222 44M178 106L268 44", "none", ' stroke="#fff" stroke-width="9" opacity=".6"'
+    )
     canvas.beads("M240 26A92 112 0 1 0 241 26", "#fff1c4", 6, 14)
     for drop, size in ((70, 5), (100, 7), (132, 8)):
         d = f"M{240 - 30 - drop / 4} 92Q240 {92 + drop * 1.7} {240 + 30 + drop / 4} 92"
@@ -164,8 +183,12 @@ def make_up(canvas: Canvas, light: Light, festive: Festive) -> None:
     canvas.circle(240, 214, 6, festive.cloth)
     canvas.path("M196 92Q240 62 284 92L276 98Q240 76 204 98z", BRASS[0])
     canvas.circle(240, 82, 6, festive.cloth)
-    for x, w, h, fill in ((84, 40, 52, festive.cloth), (132, 30, 34, "#fff6ea"),
-                          (344, 30, 40, festive.flowers[0]), (392, 36, 60, festive.shade)):
+    for x, w, h, fill in (
+        (84, 40, 52, festive.cloth),
+        (132, 30, 34, "#fff6ea"),
+        (344, 30, 40, festive.flowers[0]),
+        (392, 36, 60, festive.shade),
+    ):
         canvas.rect(x - w / 2, 288 - h, w, h, fill, ' rx="5"')
         canvas.rect(x - w / 2 - 2, 282 - h, w + 4, 11, BRASS[0], ' rx="3"')
     canvas.line("M300 296L414 274", BRASS[1], 5, ' stroke-linecap="round"')
@@ -179,8 +202,14 @@ def cakes(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A tiered cake with piping and flowers, small boxes beside it."""
     _room(canvas, festive)
     tiers = canvas.random.choice((3, 4))
-    tones = canvas.random.choice((("#fffaf0", "#ecdcc4"), ("#fde5e2", "#eab9b4"), ("#e6efe4", "#bcd0bb"),
-                                  ("#fff0cf", "#e8c98a")))
+    tones = canvas.random.choice(
+        (
+            ("#fffaf0", "#ecdcc4"),
+            ("#fde5e2", "#eab9b4"),
+            ("#e6efe4", "#bcd0bb"),
+            ("#fff0cf", "#e8c98a"),
+        )
+    )
     cake = canvas.vertical(*tones)
     nature.define_flower(canvas, festive.flowers[0])
     canvas.rect(146, 280, 188, 9, festive.trim, ' rx="4"')
@@ -190,7 +219,9 @@ def cakes(canvas: Canvas, light: Light, festive: Festive) -> None:
         half, height = 84 - tier * (60 / tiers), 190 / tiers
         top = foot - height
         canvas.rect(240 - half, top, half * 2, height, cake, ' rx="5"')
-        canvas.beads(f"M{short(240 - half + 4)} {short(foot - 4)}H{short(240 + half)}", "#fff", 9, 9)
+        canvas.beads(
+            f"M{short(240 - half + 4)} {short(foot - 4)}H{short(240 + half)}", "#fff", 9, 9
+        )
         swag = f"M{short(240 - half)} {short(top + 5)}"
         swag += f"q{short(half / 4)} {short(height * 0.5)} {short(half / 2)} 0" * 4
         canvas.line(swag, festive.cloth if tier % 2 else festive.trim, 2.5)
@@ -222,8 +253,10 @@ def transport(canvas: Canvas, light: Light, festive: Festive) -> None:
     glass = canvas.vertical(*light.sky)
     canvas.path("M194 192L216 150H262V192zM272 150H318Q324 150 328 158L340 192H272z", glass)
     canvas.path("M76 246Q72 206 112 202L182 194H366Q398 196 402 240L400 262H84z", body)
-    canvas.path("M76 246Q86 198 136 216Q166 230 170 262H72zM300 262Q306 214 352 214Q400 214 410 262z",
-                "#00000030")
+    canvas.path(
+        "M76 246Q86 198 136 216Q166 230 170 262H72zM300 262Q306 214 352 214Q400 214 410 262z",
+        "#00000030",
+    )
     canvas.line("M182 200H366M268 196V256", "#00000030", 2)
     for x in (128, 352):
         for r, fill in ((37, "#1c1719"), (24, "#efe6d4"), (17, body), (7, festive.trim)):
@@ -241,13 +274,18 @@ def transport(canvas: Canvas, light: Light, festive: Festive) -> None:
 def ceremony(canvas: Canvas, light: Light, festive: Festive) -> None:
     """The tall brass lamp, lit, between pots of coconut flowers and betel leaves."""
     _room(canvas, festive)
-    stalks = "".join(f"M{x} 214Q{x + dx} 170 {x + dx * 1.6:.0f} {128 + abs(dx) * 0.4:.0f}"
-                     for x in (108, 372) for dx in (-36, -24, -12, 0, 12, 24, 36))
+    stalks = "".join(
+        f"M{x} 214Q{x + dx} 170 {x + dx * 1.6:.0f} {128 + abs(dx) * 0.4:.0f}"
+        for x in (108, 372)
+        for dx in (-36, -24, -12, 0, 12, 24, 36)
+    )
     canvas.line(stalks, "#e8c65c", 4, ' stroke-linecap="round"')
     for x in (108, 372):
         canvas.beads(f"M{x - 44} 150Q{x} 84 {x + 44} 150", "#f7dd84", 9, 11)
-        canvas.path(f"M{x - 34} 212Q{x - 52} 276 {x - 16} 290H{x + 16}Q{x + 52} 276 {x + 34} 212z",
-                    canvas.vertical("#c5704a", "#7c3a24"))
+        canvas.path(
+            f"M{x - 34} 212Q{x - 52} 276 {x - 16} 290H{x + 16}Q{x + 52} 276 {x + 34} 212z",
+            canvas.vertical("#c5704a", "#7c3a24"),
+        )
         canvas.ellipse(x, 212, 34, 8, "#8d4429")
         canvas.beads(f"M{x - 40} 244H{x + 44}", festive.flowers[1], 6, 9)
     _define_lamp(canvas)

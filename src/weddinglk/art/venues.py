@@ -1,4 +1,4 @@
-"""One scene for each style of venue. Each takes a canvas, the hour's light and the festive cloth."""
+"""One scene for each style of venue: on a canvas, in an hour's light, with festive cloth."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ def beach(canvas: Canvas, light: Light, festive: Festive) -> None:
     shore = canvas.between(222, 240)
     for lift, colour in ((-7, "#ffffff"), (0, canvas.vertical(*light.sand))):
         canvas.path(
-            f"M0 {short(shore + lift + 12)}Q130 {short(shore + lift - 14)} 250 {short(shore + lift)}"
-            f"T{WIDTH} {short(shore + lift - 8)}V{HEIGHT}H0z",
+            f"M0 {short(shore + lift + 12)}Q130 {short(shore + lift - 14)} 250 "
+            f"{short(shore + lift)}T{WIDTH} {short(shore + lift - 8)}V{HEIGHT}H0z",
             colour,
             ' opacity=".75"' if lift else "",
         )
     x = canvas.between(190, 330)
-    canvas.path(f"M{short(x - 16)} 284L{short(x - 40)} {HEIGHT}H{short(x + 40)}L{short(x + 16)} 284z",
-                festive.flowers[1], ' opacity=".7"')
+    canvas.path(
+        f"M{short(x - 16)} 284L{short(x - 40)} {HEIGHT}H{short(x + 40)}L{short(x + 16)} 284z",
+        festive.flowers[1],
+        ' opacity=".7"',
+    )
     nature.canopy(canvas, x, 284, canvas.between(0.82, 1.02), festive)
     for side in (-1, 1):
-        canvas.beads(f"M{short(x + side * 46)} 292L{short(x + side * 76)} 316",
-                     festive.flowers[0], 7, 8)
+        canvas.beads(
+            f"M{short(x + side * 46)} 292L{short(x + side * 76)} 316", festive.flowers[0], 7, 8
+        )
     nature.define_palm(canvas, light)
     nature.palm(canvas, canvas.between(24, 70), 300, canvas.between(1.35, 1.8))
     nature.palm(canvas, canvas.between(80, 120), 292, canvas.between(0.9, 1.2))
@@ -50,15 +54,22 @@ def garden(canvas: Canvas, light: Light, festive: Festive) -> None:
         nature.tree(canvas, x, 222, canvas.between(62, 92), light)
     for x in (canvas.between(365, 400), canvas.between(425, 465)):
         nature.tree(canvas, x, 222, canvas.between(62, 96), light)
-    canvas.path(f"M{short(middle - 22)} 238L{short(middle - 74)} {HEIGHT}H{short(middle + 74)}"
-                f"L{short(middle + 22)} 238z", light.sand[0])
+    canvas.path(
+        f"M{short(middle - 22)} 238L{short(middle - 74)} {HEIGHT}H{short(middle + 74)}"
+        f"L{short(middle + 22)} 238z",
+        light.sand[0],
+    )
     nature.canopy(canvas, middle, 242, canvas.between(0.86, 1.04), festive)
     for row in range(3):
         y, gap = 262 + row * 20, 44 + row * 16
         for side in (-1, 1):
             start = middle + side * gap
-            canvas.beads(f"M{short(start)} {y}H{short(start + side * (70 + row * 30))}",
-                         festive.flowers[1], 10 + row * 2, 17 + row * 4)
+            canvas.beads(
+                f"M{short(start)} {y}H{short(start + side * (70 + row * 30))}",
+                festive.flowers[1],
+                10 + row * 2,
+                17 + row * 4,
+            )
         canvas.circle(middle - gap + 6, y, 5 + row, festive.flowers[0])
         canvas.circle(middle + gap - 6, y, 5 + row, festive.flowers[0])
     glow = "#ffe2a0" if light.is_dark else "#fff7dd"
@@ -76,15 +87,19 @@ def ballroom(canvas: Canvas, light: Light, festive: Festive) -> None:
     window = canvas.vertical(*light.sky)
     for index in range(count):
         x = step * (index + 0.5)
-        canvas.path(f"M{short(x - 25)} 200V98a25 28 0 0 1 50 0V200z", window,
-                    f' stroke="{festive.trim}" stroke-width="3"')
+        canvas.path(
+            f"M{short(x - 25)} 200V98a25 28 0 0 1 50 0V200z",
+            window,
+            f' stroke="{festive.trim}" stroke-width="3"',
+        )
         canvas.line(f"M{short(x)} 72V200M{short(x - 24)} 122h48", festive.trim, 1.4)
         if index:
             canvas.rect(step * index - 5, 46, 10, 168, "#fff6e6", ' opacity=".45"')
-    canvas.path("M0 0H480V22Q420 74 360 24Q300 78 240 26Q180 78 120 24Q60 74 0 22z",
-                festive.cloth if not deep else festive.flowers[1])
-    canvas.beads("M0 24Q60 76 120 26Q180 80 240 28Q300 80 360 26Q420 76 480 24",
-                 festive.trim, 5, 8)
+    canvas.path(
+        "M0 0H480V22Q420 74 360 24Q300 78 240 26Q180 78 120 24Q60 74 0 22z",
+        festive.cloth if not deep else festive.flowers[1],
+    )
+    canvas.beads("M0 24Q60 76 120 26Q180 80 240 28Q300 80 360 26Q420 76 480 24", festive.trim, 5, 8)
     _chandelier(canvas, canvas.between(205, 275), canvas.between(48, 66), festive)
     nature.canopy(canvas, 240, 232, 0.72, festive)
     canvas.ellipse(240, 262, 170, 16, "#fff", ' opacity=".12"')
@@ -185,25 +200,41 @@ def boutique(canvas: Canvas, light: Light, festive: Festive) -> None:
         canvas.path(
             f"M{short(x - half)} 220V{short(112 + half * 0.4)}Q{short(x - half)} 92 {short(x)} 84"
             f"Q{short(x + half)} 92 {short(x + half)} {short(112 + half * 0.4)}V220z",
-            inside, f' stroke="{festive.trim}" stroke-width="2.5"',
+            inside,
+            f' stroke="{festive.trim}" stroke-width="2.5"',
         )
         canvas.circle(x, 176, half * 1.1, canvas.glow("#ffd58a", 0.55))
     canvas.rect(0, 218, WIDTH, 102, canvas.vertical(light.sand[0], light.sand[1]))
-    canvas.path("M120 236H360L430 306H50z", canvas.vertical(*light.water),
-                f' stroke="{light.wall}" stroke-width="5"')
+    canvas.path(
+        "M120 236H360L430 306H50z",
+        canvas.vertical(*light.water),
+        f' stroke="{light.wall}" stroke-width="5"',
+    )
     nature.canopy(canvas, 240, 232, 0.78, festive)
     nature.define_flower(canvas, festive.flowers[1])
     for _ in range(6):
-        canvas.use("f", canvas.between(100, 380), canvas.between(254, 298), canvas.between(0.5, 0.8))
+        canvas.use(
+            "f", canvas.between(100, 380), canvas.between(254, 298), canvas.between(0.5, 0.8)
+        )
     nature.define_lantern(canvas, festive)
     for x in range(40, 470, 80):
         canvas.use("n", x + canvas.between(-12, 12), canvas.between(24, 66))
-    canvas.line("M-6 300Q30 250 18 190Q14 150 44 116M20 200Q50 180 62 150", light.trunk, 9,
-                ' stroke-linecap="round"')
+    canvas.line(
+        "M-6 300Q30 250 18 190Q14 150 44 116M20 200Q50 180 62 150",
+        light.trunk,
+        9,
+        ' stroke-linecap="round"',
+    )
     for _ in range(6):
         x, y = canvas.between(2, 84), canvas.between(88, 170)
-        canvas.ellipse(x, y, 17, 7, light.leaf, f' transform="rotate({canvas.random.randint(-50, 50)} '
-                       f'{short(x)} {short(y)})"')
+        canvas.ellipse(
+            x,
+            y,
+            17,
+            7,
+            light.leaf,
+            f' transform="rotate({canvas.random.randint(-50, 50)} {short(x)} {short(y)})"',
+        )
     for _ in range(6):
         canvas.use("f", canvas.between(8, 80), canvas.between(88, 165), 0.9)
 
@@ -230,8 +261,12 @@ def community(canvas: Canvas, light: Light, festive: Festive) -> None:
     for index, d in enumerate(("M0 60Q120 132 240 74", "M240 74Q360 132 480 56")):
         canvas.line(d, "#00000055", 1)
         canvas.line(d, (festive.cloth, festive.trim)[index], 14, ' stroke-dasharray="9 11"')
-        canvas.line(d, (festive.trim, festive.cloth)[index], 14,
-                    ' stroke-dasharray="9 31" stroke-dashoffset="20"')
+        canvas.line(
+            d,
+            (festive.trim, festive.cloth)[index],
+            14,
+            ' stroke-dasharray="9 31" stroke-dashoffset="20"',
+        )
     canvas.group('transform="matrix(1 0 0 .34 0 184)"')
     for radius in (62, 40):
         nature.rosette(canvas, 240, 292, radius, festive.cloth if radius > 50 else "#fff", 0.9)
@@ -239,14 +274,18 @@ def community(canvas: Canvas, light: Light, festive: Festive) -> None:
     for x in (88, 392):
         canvas.path(f"M{x} 262V200", "none", f' stroke="{light.trunk}" stroke-width="5"')
         for angle in (-60, -25, 10, 45):
-            canvas.path("M0 0Q24-26 50-14Q24-12 0 0", "#a9b34c",
-                        f' transform="translate({x} 204)rotate({angle - 20})"')
+            canvas.path(
+                "M0 0Q24-26 50-14Q24-12 0 0",
+                "#a9b34c",
+                f' transform="translate({x} 204)rotate({angle - 20})"',
+            )
 
 
 def _outrigger(canvas: Canvas, x: float, y: float, light: Light, festive: Festive) -> None:
     canvas.path(f"M{short(x - 24)} {short(y)}q24 12 50-2l-4 8q-22 6-42 0z", light.trunk)
-    canvas.path(f"M{short(x)} {short(y)}V{short(y - 44)}q24 18 20 42z", festive.cloth,
-                ' opacity=".85"')
+    canvas.path(
+        f"M{short(x)} {short(y)}V{short(y - 44)}q24 18 20 42z", festive.cloth, ' opacity=".85"'
+    )
 
 
 def _chandelier(canvas: Canvas, x: float, y: float, festive: Festive) -> None:
@@ -254,11 +293,15 @@ def _chandelier(canvas: Canvas, x: float, y: float, festive: Festive) -> None:
     canvas.circle(x, y + 18, 92, canvas.glow("#fff0c4", 0.75))
     for row, half in enumerate((46, 32, 18)):
         top = y + 8 + row * 15
-        d = f"M{short(x - half)} {short(top)}Q{short(x)} {short(top + 17)} {short(x + half)} {short(top)}"
+        d = f"M{short(x - half)} {short(top)}q{half} 17 {2 * half} 0"
         canvas.line(d, festive.trim, 2)
         canvas.beads(d, "#fffdf0", 6, 9)
-    canvas.line(f"M{short(x - 46)} {short(y + 8)}L{short(x)} {short(y - 12)}L{short(x + 46)} "
-                f"{short(y + 8)}M{short(x)} {short(y - 12)}V{short(y + 58)}", festive.trim, 1.4)
+    canvas.line(
+        f"M{short(x - 46)} {short(y + 8)}L{short(x)} {short(y - 12)}L{short(x + 46)} "
+        f"{short(y + 8)}M{short(x)} {short(y - 12)}V{short(y + 58)}",
+        festive.trim,
+        1.4,
+    )
 
 
 def _define_table(canvas: Canvas, festive: Festive) -> None:

@@ -54,7 +54,9 @@ _PAGE_MAX = 100_000
 _AVAILABILITY_DAYS = 365
 _LAKHS_MAX = 100_000_000
 
-_not_found = {404: {"model": Problem, "description": "No such listing."}}
+_not_found: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such listing."}
+}
 router = APIRouter(
     prefix="/api/v1",
     responses={422: {"model": Problem, "description": "Parameters that were refused, each named."}},
@@ -297,13 +299,13 @@ async def list_suggestions(
     suggestions = []
     for item in result.items:
         place = catalogue.place(item.place)
-        is_venue = isinstance(item, Venue)
-        path = f"venues/{item.id}" if is_venue else f"vendors/{item.category}/{item.id}"
+        kind = Kind.VENUE if isinstance(item, Venue) else Kind.VENDOR
+        path = "venues" if isinstance(item, Venue) else f"vendors/{item.category}"
         suggestions.append(
             Suggestion(
                 text=item.name,
-                kind=Kind.VENUE if is_venue else Kind.VENDOR,
-                url=f"/{language}/{path}",
+                kind=kind,
+                url=f"/{language}/{path}/{item.id}",
                 place=place.name.in_language(language) if place else "",
             )
         )

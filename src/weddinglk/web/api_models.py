@@ -6,7 +6,7 @@ Texts are in one language, the one the response's Content-Language names. Amount
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -237,7 +237,7 @@ class Suggestion(Model):
     place: str
 
 
-def _venue_summary(venue: Venue, language: str, catalogue: Catalogue) -> dict[str, object]:
+def _venue_summary(venue: Venue, language: str, catalogue: Catalogue) -> dict[str, Any]:
     return {
         "id": venue.id,
         "name": venue.name,
@@ -255,7 +255,7 @@ def _venue_summary(venue: Venue, language: str, catalogue: Catalogue) -> dict[st
     }
 
 
-def _vendor_summary(vendor: Vendor, language: str, catalogue: Catalogue) -> dict[str, object]:
+def _vendor_summary(vendor: Vendor, language: str, catalogue: Catalogue) -> dict[str, Any]:
     return {
         "id": vendor.id,
         "name": vendor.name,

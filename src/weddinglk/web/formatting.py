@@ -21,14 +21,15 @@ def money(language: str, amount_lkr: int) -> str:
     return _CURRENCY[language] + f"{amount_lkr:,}"
 
 
-def date(iso_date: str, months: Sequence[str]) -> str:
-    """Return ``2027-02-14`` as ``14 February 2027`` with the given names of months.
+def date(language: str, iso_date: str, months: Sequence[str]) -> str:
+    """Return a day written out: ``14 February 2027``, in Sinhala ``2027 පෙබරවාරි 14``.
 
     Raises:
         ValueError: ``iso_date`` is no calendar day.
     """
     day = calendar_date.fromisoformat(iso_date)
-    return f"{day.day} {months[day.month - 1]} {day.year}"
+    month = months[day.month - 1]
+    return f"{day.year} {month} {day.day}" if language == "si" else f"{day.day} {month} {day.year}"
 
 
 def plural_form(language: str, count: int) -> str:

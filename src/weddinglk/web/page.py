@@ -80,5 +80,4 @@ def _frame(
             (code, LANGUAGE_NAMES[code], f"/{code}{path}{switch_query}") for code in LANGUAGES
         ],
         "base_url": base,
-        "catalogue": site.catalogue,
     }

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue, Featured, Overview
+from weddinglk.web.fragments import icon_maker, place_namer
 from weddinglk.web.static import StaticFiles, load_static_files
 from weddinglk.web.texts import Texts, load_texts
 
@@ -33,9 +34,7 @@ class Remembered(Generic[ValueT]):
     callers wait for one load; a failed load is raised to them and not remembered.
     """
 
-    def __init__(
-        self, load: Callable[[], Awaitable[ValueT]], *, lifetime_seconds: float
-    ) -> None:
+    def __init__(self, load: Callable[[], Awaitable[ValueT]], *, lifetime_seconds: float) -> None:
         self._load = load
         self._lifetime_seconds = lifetime_seconds
         self._value: ValueT | None = None
@@ -86,7 +85,15 @@ def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
         lstrip_blocks=True,
         cache_size=-1,
     )
-    environment.globals.update(static=static.url, build=build, picture_url=picture_url, art=art_url)
+    environment.globals.update(
+        static=static.url,
+        build=build,
+        picture_url=picture_url,
+        art=art_url,
+        icon=icon_maker(static.url("icons.svg")),
+        place_line=place_namer(catalogue),
+        catalogue=catalogue,
+    )
     names = [name for name in environment.list_templates() if name.endswith(".html")]
     return Site(
         catalogue=catalogue,

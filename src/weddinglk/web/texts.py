@@ -23,11 +23,12 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class Texts:
     """All texts of one language, and the numbers, amounts and dates that go into them."""
 
-    __slots__ = ("_messages", "language")
+    __slots__ = ("_messages", "_months", "language")
 
     def __init__(self, language: str, messages: Mapping[str, str]) -> None:
         self.language = language
         self._messages = messages
+        self._months = [messages[f"month.{number}"] for number in range(1, 13)]
 
     def __call__(self, key: str, count: int | None = None, **values: object) -> str:
         """Return the text of ``key`` with ``values`` filled in.
@@ -62,11 +63,7 @@ class Texts:
 
     def date(self, iso_date: str) -> str:
         """Return a calendar day written out: ``14 February 2027``."""
-        return formatting.date(iso_date, self.months())
-
-    def months(self) -> list[str]:
-        """Return the names of the twelve months."""
-        return [self._messages[f"month.{number}"] for number in range(1, 13)]
+        return formatting.date(self.language, iso_date, self._months)
 
 
 def load_texts(directory: Path = MESSAGES_DIRECTORY) -> dict[str, Texts]:

@@ -47,9 +47,7 @@ async def venue_page(request: Request) -> Response:
     venue = await catalogue.venue(venue_id) if venue_id <= ID_MAX else None
     if venue is None:
         return not_found(request)
-    reviews = await catalogue.reviews(
-        f"venue:{venue.id}", review_page(request), _REVIEWS_PER_PAGE
-    )
+    reviews = await catalogue.reviews(f"venue:{venue.id}", review_page(request), _REVIEWS_PER_PAGE)
     first = availability.today()
     asked = request.query_params.get("date", "")
     return render(

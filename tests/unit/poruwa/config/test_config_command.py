@@ -53,12 +53,8 @@ def test_check_refuses_with_every_line(bad_file: str) -> None:
     result = run("check", bad_file)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert [line.removeprefix(f"{bad_file}:").split(":")[0] for line in lines] == [
-        "1",
-        "3",
-        "6",
-        f"{bad_file}",
-    ]
+    places = [line.removeprefix(f"{bad_file}:").split(":")[0] for line in lines[:-1]]
+    assert places == ["1", "3", "6"]
     assert "refused: 3 problems" in lines[-1]
 
 

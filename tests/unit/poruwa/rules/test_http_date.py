@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poruwa.rules.http_date import format_http_date, parse_http_date
@@ -57,11 +57,13 @@ def test_no_date(value: bytes) -> None:
     assert parse_http_date(value, now=NOW) is None
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=253_402_300_799))
 def test_there_and_back(seconds: int) -> None:
     assert parse_http_date(format_http_date(seconds), now=NOW) == seconds
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_no_bytes_break_it(value: bytes) -> None:
     parse_http_date(value, now=NOW)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote_from_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poruwa.rules.routing import normalise_path
@@ -74,6 +74,7 @@ def test_redirect_to_a_folder_cannot_leave_the_site() -> None:
     assert wanted_file(b"//evil", b"/{name}/") is None
 
 
+@settings(deadline=None)  # a time is not what is tested
 @given(st.binary(max_size=40), st.booleans())
 def test_no_path_leaves_the_folder(rest: bytes, is_quoted: bool) -> None:
     path = b"/static/" + (quote_from_bytes(rest).encode() if is_quoted else rest)
