@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -52,3 +53,49 @@ def resident_bytes(pid: int) -> int:
 def descriptor_count(pid: int) -> int:
     """Return the number of descriptors that ``pid`` holds open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTimes:
+    """What a core has done since the machine started, in seconds.
+
+    Attributes:
+        processes: in processes, their system calls included.
+        interrupts: in interrupts, which is where loopback delivers packets.
+        stolen: taken by the host of a virtual machine.
+        idle: nothing to do.
+    """
+
+    processes: float
+    interrupts: float
+    stolen: float
+    idle: float
+
+    def since(self, before: CoreTimes) -> CoreTimes:
+        """Return what was done after ``before``."""
+        return CoreTimes(
+            processes=self.processes - before.processes,
+            interrupts=self.interrupts - before.interrupts,
+            stolen=self.stolen - before.stolen,
+            idle=self.idle - before.idle,
+        )
+
+    @property
+    def busy_share(self) -> float:
+        total = self.processes + self.interrupts + self.stolen + self.idle
+        return 1 - self.idle / total if total else 0.0
+
+
+def core_times(core: int) -> CoreTimes:
+    """Return the times of ``core``, in steps of 10 ms."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *numbers = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, idle, waiting, hard, soft, stolen = map(int, numbers[:8])
+            return CoreTimes(
+                processes=(user + nice + system) / _TICKS_PER_SECOND,
+                interrupts=(hard + soft) / _TICKS_PER_SECOND,
+                stolen=stolen / _TICKS_PER_SECOND,
+                idle=(idle + waiting) / _TICKS_PER_SECOND,
+            )
+    raise ValueError(f"there is no core {core}")

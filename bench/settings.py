@@ -17,12 +17,14 @@ class Settings:
         rounds: repetitions of every point, interleaved over the proxies.
         access_log: whether every proxy writes a line per request (none does otherwise).
         work: a folder for configurations, logs and state; removed after the run.
+        out: where results go, and where those of the last run may be.
     """
 
     seconds: int = 3
     rounds: int = 3
     access_log: bool = False
     work: Path
+    out: Path = RESULTS
 
 
 def say(text: str) -> None:

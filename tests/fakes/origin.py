@@ -27,6 +27,7 @@ class Call:
         self.request = request
         self.method, self.target, self.version = request.start.split(b" ")
         self.is_body_read = False
+        self.is_complete = False
 
     @property
     def body(self) -> bytes:
@@ -34,6 +35,7 @@ class Call:
         if not self.is_body_read:
             self.is_body_read = True
             self.request.body = self.connection.reader.body_of(self.request)
+            self.is_complete = True
         return self.request.body
 
     def send(self, data: bytes) -> None:

@@ -580,6 +580,15 @@ async def test_many_at_once(served: Served) -> None:
     await until(lambda: not served.open_files(), "the files to be closed")
 
 
+async def test_a_client_of_http_1_0_may_keep_its_connection(served: Served) -> None:
+    async with connected(served) as client:
+        for _ in range(2):
+            client.writer.write(b"GET /static/site.css HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            answer = await client.receive()
+            assert answer["connection"] == "keep-alive"
+            assert answer.body.startswith(b"body")
+
+
 # CORS.
 
 

@@ -7,6 +7,8 @@ is a fault of ours and shows its traceback.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -18,14 +20,32 @@ from poruwa.errors import PoruwaError
 from poruwa.stack.supervisor import FAILURE_PREFIX
 
 EXIT_FAILURE = 2  # as for a wrong command line
+EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells have it
 
 app = typer.Typer(
     name="poruwa",
-    help="The platform a Python web site stands on: balancing, caching, sessions, operations.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"poruwa {version('poruwa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """The platform a Python web site stands on: balancing, caching, sessions, operations."""
+
+
 app.command()(up)
 app.command()(gateway)
 app.command()(status)
@@ -39,6 +59,8 @@ def main() -> None:
     except PoruwaError as error:
         sys.stderr.write(f"{FAILURE_PREFIX}{error.message}\n")
         sys.exit(EXIT_FAILURE)
+    except KeyboardInterrupt:  # before, or after, a verb handles signals itself
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -42,13 +42,12 @@ def up(
         int | None,
         typer.Option(min=0, max=256, metavar="N", help="Gateway workers; 0 for one per core."),
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Form of log lines.")] = LogFormat.AUTO,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Form of log lines.")] = None,
 ) -> None:
     """Start database, application and gateway, and keep them running.
 
     The first run makes keys and fills the database; later ones keep both. Ctrl-C drains and stops.
     """
-    from poruwa.observe.logs import configure_logging
     from poruwa.stack.up import UpOptions, run_stack
 
     path = policy or DEFAULT_POLICY
@@ -56,7 +55,6 @@ def up(
         raise ConfigError(
             "There is no site.toml in this folder. Name the policy with --policy FILE."
         )
-    configure_logging(log_format=log_format)
     options = UpOptions(
         policy=path,
         state=state,
@@ -64,6 +62,7 @@ def up(
         admin=admin,
         instances=instances,
         workers=workers,
+        log_format=log_format,
     )
     asyncio.run(run_stack(options, on_ready=_show_banner))
 

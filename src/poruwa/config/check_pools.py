@@ -49,13 +49,15 @@ def check_gateway(policy: Policy, findings: Findings) -> None:
 def check_pools(policy: Policy, findings: Findings) -> None:
     """Check every pool: instances, method, health, affinity."""
     used = {route.pool for route in policy.routes}
+    # A route that misspells a pool leaves it unused; that it is misspelt is said already.
+    all_known = used <= {pool.name for pool in policy.pools} | {None}
     for pool in policy.pools:
         path: Path = ("pools", pool.name)
         _check_instances(policy, pool, path, findings)
         _check_method(pool, path, findings)
         _check_health(pool.health, (*path, "health"), findings)
         _check_affinity(pool, path, findings)
-        if pool.name not in used:
+        if pool.name not in used and all_known:
             findings.warn(path, "no route leads to this pool")
 
 

@@ -189,6 +189,11 @@ FORMS: dict[str, Form] = {
         rf"/(?:{_PATH_CHARACTERS}|/|\{{[a-z_][a-z0-9_]*\}})*", "a path template", '"/v1/{rest}"'
     ),
     "redirect": Form("a path or URL", _check_redirect),
+    "call": _pattern(
+        r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?: [\w./:=@%+-]+)*",
+        "module:attribute, with arguments after blanks",
+        '"weddinglk.cli:main seed"',
+    ),
     "import-path": _pattern(
         r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "module:attribute", '"weddinglk.app:app"'
     ),

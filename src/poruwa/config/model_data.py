@@ -150,16 +150,30 @@ class DatabasePool:
     """Connections of one process to one server of the database."""
 
     least: Annotated[
-        int, Setting(least=0, most=1000, unit="connections", why="Kept open: persistent.")
+        int,
+        Setting(
+            least=0, most=1000, unit="connections", brings=COHERENCE, why="Kept open: persistent."
+        ),
     ] = 2
     most: Annotated[
-        int, Setting(least=1, most=10_000, unit="connections", why="Bounds load on the server.")
+        int,
+        Setting(
+            least=1,
+            most=10_000,
+            unit="connections",
+            brings=COHERENCE,
+            why="Bounds load on the server.",
+        ),
     ] = 50
     idle_seconds: Annotated[
-        float, Setting(least=1, most=86_400, why="Unused ones above the least are closed.")
+        float,
+        Setting(
+            least=1, most=86_400, brings=COHERENCE, why="Unused ones above the least are closed."
+        ),
     ] = 300.0
     wait_seconds: Annotated[
-        float, Setting(least=0.01, most=60, why="Longest wait for a free connection.")
+        float,
+        Setting(least=0.01, most=60, brings=COHERENCE, why="Longest wait for a free connection."),
     ] = 2.0
     automatic: Annotated[
         bool,
@@ -187,9 +201,10 @@ class Database:
     reads: Annotated[
         ReadDistribution, Setting(brings=COHERENCE, why="Spread over the replicas.")
     ] = ReadDistribution.ROUND_ROBIN
-    writes: Annotated[WriteDistribution, Setting(why="A replica set has one writer.")] = (
-        WriteDistribution.PRIMARY_ONLY
-    )
+    writes: Annotated[
+        WriteDistribution,
+        Setting(brings=COHERENCE, why="A replica set has one writer."),
+    ] = WriteDistribution.PRIMARY_ONLY
     failover: Annotated[
         Failover, Setting(brings=COHERENCE, why="The replica set elects; the driver follows.")
     ] = Failover.AUTOMATIC
@@ -200,13 +215,16 @@ class Database:
         ),
     ] = 10.0
     connect_seconds: Annotated[
-        float, Setting(least=0.05, most=60, why="To reach a server of it.")
+        float, Setting(least=0.05, most=60, brings=COHERENCE, why="To reach a server of it.")
     ] = 2.0
     operation_seconds: Annotated[
-        float, Setting(least=0.05, most=600, why="Deadline of one operation.")
+        float, Setting(least=0.05, most=600, brings=COHERENCE, why="Deadline of one operation.")
     ] = 5.0
     heartbeat_seconds: Annotated[
-        float, Setting(least=0.5, most=120, why="Health check of each server, by the driver.")
+        float,
+        Setting(
+            least=0.5, most=120, brings=COHERENCE, why="Health check of each server, by the driver."
+        ),
     ] = 10.0
     index_metadata_seconds: Annotated[
         float,

@@ -101,12 +101,6 @@ class Gateway:
             why="Longest wait in the queue; then the client gets 503 and Retry-After.",
         ),
     ] = 5.0
-    request_id_header: Annotated[
-        str,
-        Setting(
-            form="header", why="Under this name a request's id goes upstream and into the answer."
-        ),
-    ] = "X-Request-Id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import OPERATIONS, Setting
+from poruwa.config.setting import OPERATIONS, SESSIONS, Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Site:
     ] = "dev"
     domain: Annotated[
         str,
-        Setting(form="host-port", why="The host people use; links and redirects are made of it."),
+        Setting(form="host-port", why="The host people use; cookies must fit it."),
     ] = "localhost"
 
 
@@ -108,7 +108,10 @@ class Logs:
     )
     access: Annotated[bool, Setting(why="A line per request.")] = True
     client_addresses: Annotated[
-        bool, Setting(why="Addresses are personal data (GDPR): off cuts them to /24 and /48.")
+        bool,
+        Setting(
+            brings=SESSIONS, why="Addresses are personal data (GDPR): off cuts them to /24 and /48."
+        ),
     ] = True
 
 
@@ -122,7 +125,11 @@ class Stack:
     ] = None
     seed: Annotated[
         str | None,
-        Setting(form="import-path", why="Called once the database runs; fills it when empty."),
+        Setting(
+            form="call",
+            why="Called in a process of its own once the database runs, with the words after it as "
+            "arguments; fills the database when empty.",
+        ),
     ] = None
     state: Annotated[
         str, Setting(form="path", why="Folder for data, sockets and generated keys.")

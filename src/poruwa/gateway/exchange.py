@@ -1,11 +1,12 @@
-"""One request and its answer: from the parsed head to the last byte, over as many tries as it takes.
+"""One request and its answer: from the parsed head to the last byte, over as many tries as needed.
 
-Place on the path: it carries a request through the stages that ``gateway.pipeline`` lists. Callbacks
-of two connections meet here (the client's and the instance's); there is no task and no future, so a
-request costs what its callbacks cost. Every way an exchange can end goes through ``_end``, once.
+Place on the path: it carries a request through the stages that ``gateway.pipeline`` lists.
+Callbacks of two connections meet here (the client's and the instance's); there is no task and no
+future, so a request costs what its callbacks cost (only files are sent by a task, which is
+``gateway.file_sender``'s). Every way an exchange can end goes through ``_end``, once.
 
-What is sent again, and when, is decided in ``poruwa.rules.retry``. The heads that are sent come from
-``gateway.heads``.
+What is sent again, and when, is decided in ``poruwa.rules.retry``. The heads that are sent come
+from ``gateway.heads``.
 """
 
 from __future__ import annotations
@@ -487,13 +488,18 @@ class Exchange:
         self.keep_alive = self.keep_alive and self._body_complete and not self.gateway.is_draining
         # RFC 9110 section 8.6: none in a 204, and in a 304 it would be the whole content's.
         size = b"" if status in (204, 304) else b"Content-Length: %d\r\n" % length
+        connection = b""
+        if not self.keep_alive:
+            connection = b"Connection: close\r\n"
+        elif self.head.minor_version == 0:
+            connection = b"Connection: keep-alive\r\n"
         lines = b"Date: %b\r\n%b%bX-Request-Id: %b\r\n%b%b" % (
             self.gateway.http_date(),
             fields,
             size,
             self.request_id,
             self.response_lines,
-            b"" if self.keep_alive else b"Connection: close\r\n",
+            connection,
         )
         return own_head(status, lines)
 

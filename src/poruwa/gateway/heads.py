@@ -86,11 +86,14 @@ def interim_head(head: ResponseHead) -> bytes:
 
 def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the 101 response as the client gets it, with the fields that make the switch."""
-    return b"HTTP/1.1 101 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
-        head.reason,
-        head.block_without(_NOT_SENT_WITHOUT_BODY, None),
-        head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
-        exchange.request_id,
+    return (
+        b"HTTP/1.1 101 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
+        % (
+            head.reason,
+            head.block_without(_NOT_SENT_WITHOUT_BODY, None),
+            head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
+            exchange.request_id,
+        )
     )
 
 

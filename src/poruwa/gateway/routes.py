@@ -169,4 +169,3 @@ def _answer_unrouted(exchange: Exchange) -> bool:
 
 def _redirect(exchange: Exchange, status: int, location: bytes) -> None:
     exchange.answer(status, b"Location: " + location + b"\r\n")
-

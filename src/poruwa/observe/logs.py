@@ -33,7 +33,7 @@ _PLAIN_LEVEL = re.compile(
     r"(?P<prefix>.{0,40}?)\b(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[:\]]?\s*(?P<text>.*)"
 )
 _EXCEPTION = re.compile(r"Traceback \(most recent call last\):|[\w.]+(?:Error|Exception)(?::|\Z)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NEEDS_QUOTES = re.compile(r"[\s\"=]|^$")
 
 

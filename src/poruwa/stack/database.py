@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import structlog
+
 from poruwa.config.model import Database
 from poruwa.errors import StackError
 from poruwa.stack.child import Child, ProcessSpec
@@ -24,8 +26,11 @@ PROGRAM = "secantusd-py"
 CACHE_SIZE = "256M"  # several times what the marketplace takes
 READY_SECONDS = 60.0  # after a kill the journal is replayed first
 STOP_SECONDS = 20.0  # it writes a checkpoint
+FULL_DISK_BYTES = 12 * 1024 * 1024  # it cannot begin its next log file of 10 MiB
 _POLL_SECONDS = 0.05
 _PING_SECONDS = 1.0
+
+_log = structlog.get_logger(component="stack")
 
 
 def choose_port(state: StateFolder) -> int:
@@ -95,11 +100,16 @@ def database_plan(state: StateFolder, port: int) -> PartPlan:
     async def wait_ready(child: Child) -> None:
         await _until_it_answers(port)
 
+    def on_exit(generation: int) -> None:
+        if shutil.disk_usage(state.path).free < FULL_DISK_BYTES:
+            _log.error("the disk is full, so the database cannot run", disk_of=str(state.path))
+
     return PartPlan(
         name=PART_NAME,
         make_spec=lambda generation: spec,
         wait_ready=wait_ready,
         ready_seconds=READY_SECONDS,
+        on_exit=on_exit,
     )
 
 

@@ -20,9 +20,9 @@ import structlog
 
 from poruwa.config.address import parse_address
 from poruwa.config.load import load_policy, parse_policy, read_policy_text
-from poruwa.config.model import Health, Policy, Pool
+from poruwa.config.model import Health, LogFormat, Policy, Pool
 from poruwa.errors import PoruwaError, StackError
-from poruwa.observe.logs import relay_line
+from poruwa.observe.logs import configure_logging, relay_line
 from poruwa.stack.child import Output, ProcessSpec, start_child
 from poruwa.stack.database import PART_NAME as DATABASE_PART
 from poruwa.stack.database import choose_port, database_plan, embedded_url, external_url
@@ -64,6 +64,7 @@ class UpOptions:
     admin: str | None = None
     instances: int | None = None
     workers: int | None = None
+    log_format: LogFormat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,9 @@ async def run_stack(options: UpOptions, *, on_ready: Callable[[StackReport], Non
         policy = load_policy(options.policy, environ=environ)
         policy = with_workers(
             with_admin(with_listen(policy, options.listen), options.admin), options.workers
+        )
+        configure_logging(
+            log_format=options.log_format or policy.logs.format, level=policy.logs.level
         )
         sockets = open_gateway_sockets(_with_admin_socket(policy, state))
         try:
@@ -196,11 +200,11 @@ class Stack:
             )
         return [(pools[0][0], self._options.instances), *pools[1:]]
 
-    async def _seed(self, import_path: str, environment: dict[str, str]) -> None:
-        _log.info("seeding", call=import_path)
+    async def _seed(self, call: str, environment: dict[str, str]) -> None:
+        _log.info("seeding", call=call)
         spec = ProcessSpec(
             name=_SEED_PART,
-            argv=(sys.executable, "-m", "poruwa.stack.seed_call", import_path),
+            argv=(sys.executable, "-m", "poruwa.stack.seed_call", *call.split()),
             env=environment,
         )
         child = start_child(spec, lambda line: relay_line(_SEED_PART, line))

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from weddinglk.catalogue import Catalogue
 from weddinglk.domain import Vendor, Venue
+from weddinglk.web.availability import Day, DayState, Month
 
 
 def icon_maker(sprite_url: str) -> Callable[..., Markup]:
@@ -38,3 +39,19 @@ def place_namer(catalogue: Catalogue) -> Callable[[Venue | Vendor, str], str]:
         return named(listing.place, listing.district, language)
 
     return place_line
+
+
+def calendar_rows(month: Month, booked_word: str) -> Markup:
+    """Return the rows of a month's table; ``booked_word`` tells those who hear the page."""
+    taken = f'<span class="vh"> {escape(booked_word)}</span>'
+    rows = ("".join(_cell(day, taken) for day in week) for week in month.weeks)
+    return Markup("".join(f"<tr>{row}</tr>" for row in rows))  # noqa: S704
+
+
+def _cell(day: Day, taken: str) -> str:
+    state = day.state
+    if state is DayState.FREE:
+        return f'<td class="free" data-day="{day.iso}">{day.number}</td>'
+    if state is DayState.BOOKED:
+        return f'<td class="booked" data-day="{day.iso}">{day.number}{taken}</td>'
+    return f'<td class="past">{day.number}</td>' if state is DayState.PAST else "<td></td>"

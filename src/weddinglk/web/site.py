@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue, Featured, Overview
-from weddinglk.web.fragments import icon_maker, place_namer
+from weddinglk.web.fragments import calendar_rows, icon_maker, place_namer
 from weddinglk.web.static import StaticFiles, load_static_files
 from weddinglk.web.texts import Texts, load_texts
 
@@ -92,6 +92,7 @@ def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
         art=art_url,
         icon=icon_maker(static.url("icons.svg")),
         place_line=place_namer(catalogue),
+        calendar_rows=calendar_rows,
         catalogue=catalogue,
     )
     names = [name for name in environment.list_templates() if name.endswith(".html")]

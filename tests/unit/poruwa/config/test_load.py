@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poruwa.config.load import default_policy, load_policy, parse_policy, read_policy
 from poruwa.config.model import BalancingMethod, HealthKind, Policy, Pool, Secret
@@ -171,3 +173,33 @@ def test_an_empty_text_is_refused_for_want_of_a_route_only() -> None:
         "site.toml:1: routes: there is no route, so nothing is answered"
     ]
     assert Policy().pools == ()
+
+
+_LINES = (Path(__file__).parents[4] / "src" / "weddinglk" / "site.toml").read_text().splitlines()
+_PAIRS = [number for number, line in enumerate(_LINES) if " = " in line]
+_VALUES = st.one_of(
+    st.sampled_from(['""', "0", "-1", "true", "false", "[]", "{}", "[[]]", "[{}]", "nan", "inf"]),
+    st.sampled_from(['"0s"', '"1y"', '"-1s"', '"{"', '"/{a}/{a}"', '"*."', '"[::1"', '"env:"']),
+    st.sampled_from(["1979-05-27", "[1, 'a', {}]", "{ a = 1 }", "9223372036854775807", "1e400"]),
+    st.text(st.characters(codec="ascii", exclude_categories=("Cc",))).map(
+        lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    ),
+)
+
+
+@given(st.sampled_from(_PAIRS), _VALUES)
+def test_no_value_whatever_breaks_the_reader(number: int, value: str) -> None:
+    """Every value of site.toml, replaced by anything: read, or refused with a place; never a crash."""
+    lines = _LINES.copy()
+    lines[number] = f"{lines[number].partition(' = ')[0]} = {value}"
+    reading = read_policy("\n".join(lines), "site.toml", environ={})
+    assert (reading.policy is None) == bool(reading.problems)
+    for problem in reading.problems:
+        assert 1 <= problem.line <= len(lines)
+
+
+@given(st.text())
+def test_no_text_whatever_breaks_the_reader(text: str) -> None:
+    reading = read_policy(text, "site.toml")
+    assert reading.policy is None
+    assert reading.problems

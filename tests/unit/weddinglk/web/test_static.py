@@ -1,0 +1,75 @@
+"""Static files and validators (requirement B10)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from starlette.requests import Request
+
+from weddinglk.web.conditional import etag_of, is_not_modified, shared_response
+from weddinglk.web.static import STATIC_DIRECTORY, compact_css, load_static_files
+
+
+def request(method: str = "GET", **headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": method, "path": "/", "headers": raw})
+
+
+def test_names_change_with_content(tmp_path: Path) -> None:
+    """B10: the fingerprint is of the bytes; the parts of the style sheet are joined in order."""
+    (tmp_path / "css").mkdir()
+    (tmp_path / "css/20-b.css").write_text("b { color: red }")
+    (tmp_path / "css/10-a.css").write_text("/* note */ a { color : blue; }")
+    (tmp_path / "site.js").write_text("1")
+    (tmp_path / "secret.txt").write_text("no")
+    before = load_static_files(tmp_path)
+    (tmp_path / "site.js").write_text("2")
+    after = load_static_files(tmp_path)
+    assert before.url("site.css") == after.url("site.css")
+    assert before.url("site.js") != after.url("site.js")
+    assert before._files["site.css"].body == b"a{color : blue;}b{color: red}"
+    assert "secret.txt" not in before._files
+
+
+def test_compacting_keeps_what_css_needs() -> None:
+    """B9: descendant combinators, calc and @media keep their spaces."""
+    text = "@media (max-width: 3rem) { .a .b:not(.c) { width: calc(1px + 2px) } }"
+    assert compact_css(text) == "@media (max-width: 3rem){.a .b:not(.c){width: calc(1px + 2px)}}"
+
+
+def test_the_site_is_small() -> None:
+    """B10: style and script stay below 48 kB together before compression."""
+    files = load_static_files()._files
+    assert len(files["site.css"].body) + len(files["site.js"].body) < 48_000
+
+
+def test_nothing_leads_to_a_third_party() -> None:
+    """D7: no request to anybody else, no inline style or handler, in any of our files."""
+    sources = [*STATIC_DIRECTORY.rglob("*.*"), *(STATIC_DIRECTORY.parent / "templates").glob("*")]
+    for path in sources:
+        text = path.read_text("utf-8")
+        found = {url for url in re.findall(r"https?://[\w.-]+", text) if "w3.org" not in url}
+        assert not found, (path, found)
+        if path.suffix == ".html":
+            assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", text), path
+            assert not re.search(r"<script(?![^>]*\ssrc=)", text), path
+
+
+def test_if_none_match() -> None:
+    """RFC 9110 section 13.1.2: weak comparison, lists, the star, safe methods only."""
+    etag = etag_of(b"x")
+    for field in (etag, f"W/{etag}", f'"a", {etag}', "*"):
+        assert is_not_modified(request(if_none_match=field), etag), field
+    assert not is_not_modified(request(if_none_match='"other"'), etag)
+    assert not is_not_modified(request("POST", if_none_match=etag), etag)
+    assert not is_not_modified(request(), etag)
+
+
+def test_errors_are_not_stored() -> None:
+    """B1: a page is revalidated, an error kept by nobody."""
+    page = shared_response(request(), b"x", "text/html")
+    assert page.headers["cache-control"] == "public, max-age=0, must-revalidate"
+    error = shared_response(request(if_none_match="*"), b"x", "text/html", status=404)
+    assert (error.status_code, error.headers["cache-control"]) == (404, "no-store")
+    assert "etag" not in error.headers
