@@ -106,7 +106,7 @@ def render_index(results: Sequence[Mapping[str, Any]]) -> str:
             f"![{result['title']}]({name}.svg)",
         ]
         parts += [
-            str(Target(text=target["text"], met=target["met"]))
+            f"- {Target(text=target['text'], met=target['met'])}"
             for target in result["targets"]
         ]  # fmt: skip
     return _joined(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shutil
 import socket
@@ -19,7 +20,7 @@ import trustme
 
 from poruwa.config.front_tier import Behind, FrontTier
 from poruwa.config.load import parse_policy
-from poruwa.config.model import Policy
+from poruwa.config.model import Policy, Trust
 from poruwa.config.render_haproxy import render_haproxy
 from poruwa.config.render_nginx import render_nginx
 from poruwa.errors import ConfigError
@@ -227,6 +228,16 @@ def test_haproxy_tells_the_clients_address_as_the_listener_demands() -> None:
     assert "send-proxy-v2-ssl check-send-proxy" in render_haproxy(_PRODUCTION, front)
     assert "send-proxy" not in render_haproxy(_SITE, front)
     assert "set-header X-Forwarded-For %[src]" in render_haproxy(_SITE, front)
+
+
+@pytest.mark.parametrize("render", [render_haproxy, render_nginx])
+def test_a_gateway_that_would_not_believe_the_front_tier_is_pointed_out(render: Render) -> None:
+    """A front tier that is not trusted is the only client the gateway ever sees."""
+    assert "add the address this program connects from to trust.proxies" in render(
+        _SITE, FrontTier()
+    )
+    trusting = dataclasses.replace(_SITE, trust=Trust(proxies=("127.0.0.1",)))
+    assert "trust.proxies" not in render(trusting, FrontTier())
 
 
 def test_nginx_says_that_it_cannot_send_the_proxy_header() -> None:

@@ -57,7 +57,7 @@ def check_pools(policy: Policy, findings: Findings) -> None:
         _check_method(pool, path, findings)
         _check_health(pool.health, (*path, "health"), findings)
         _check_affinity(pool, path, findings)
-        if pool.name not in used and all_known:
+        if policy.routes and pool.name not in used and all_known:
             findings.warn(path, "no route leads to this pool")
 
 

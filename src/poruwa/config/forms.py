@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from poruwa.config.address import parse_address
 
@@ -89,8 +89,15 @@ def _check_host_pattern(text: str) -> None:
     _check_host_port(text[2:] if text.startswith("*.") else text)
 
 
+def _split_url(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:  # e.g. half an IPv6 address
+        return SplitResult("", "", "", "", "")
+
+
 def _check_url(text: str) -> None:
-    parts = urlsplit(text)
+    parts = _split_url(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or " " in text:
         raise ValueError(f'{text!r} is not a URL; write e.g. "https://example.lk/path"')
 
@@ -98,7 +105,7 @@ def _check_url(text: str) -> None:
 def _check_origin(text: str) -> None:
     if text == "*":
         return
-    parts = urlsplit(text)
+    parts = _split_url(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f'{text!r} is not an origin; write e.g. "https://example.lk" or "*"')
     if parts.path or parts.query or parts.fragment or parts.username:

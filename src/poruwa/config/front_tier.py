@@ -14,6 +14,12 @@ from poruwa.config.address import Address, parse_address
 from poruwa.config.model import Listener, Policy, Pool, Route
 from poruwa.errors import ConfigError
 
+#: Written into a file whose gateway would take the front tier for the client.
+TRUST_NOTE = (
+    "# The policy trusts no proxy yet: add the address this program connects from to trust.proxies,\n"
+    "# or the gateway takes it for the client."
+)
+
 
 class Behind(StrEnum):
     """What a front tier stands in front of."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from poruwa.config.address import parse_address
 from poruwa.config.front_tier import (
+    TRUST_NOTE,
     Behind,
     FrontTier,
     check_front_tier,
@@ -72,6 +73,8 @@ def render_haproxy(policy: Policy, front: FrontTier) -> str:
 def _header(policy: Policy, front: FrontTier) -> Iterator[str]:
     yield f"# HAProxy in front of {policy.site.name}, made by `poruwa config render haproxy`."
     yield "# Change the policy and render again rather than this file."
+    if front.in_front_of is Behind.GATEWAY and not policy.trust.proxies:
+        yield TRUST_NOTE
     if front.in_front_of is Behind.POOLS:
         for note in left_out(policy, static_folders=False):
             yield f"# Not done here: {note}."

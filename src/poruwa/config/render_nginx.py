@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from poruwa.config.address import Address, parse_address
 from poruwa.config.front_tier import (
+    TRUST_NOTE,
     Behind,
     FrontTier,
     check_front_tier,
@@ -62,6 +63,8 @@ def render_nginx(policy: Policy, front: FrontTier) -> str:
 def _header(policy: Policy, front: FrontTier) -> Iterator[str]:
     yield f"# nginx in front of {policy.site.name}, made by `poruwa config render nginx`."
     yield "# Change the policy and render again rather than this file."
+    if front.in_front_of is Behind.GATEWAY and not policy.trust.proxies:
+        yield TRUST_NOTE
     if front.in_front_of is Behind.POOLS:
         yield "# Not done here: active checks (failures of requests count instead)."
         if any(pool.affinity for pool in policy.pools):
@@ -260,6 +263,8 @@ def _answer(route: Route) -> Iterator[str]:
     elif route.static is not None:
         yield f'            alias "{route.static.folder}/";'
         yield f"            index {route.static.index};"
+        if route.static.fingerprinted:
+            yield '            add_header Cache-Control "public, max-age=31536000, immutable";'
     else:
         yield f"            proxy_pass http://pool_{route.pool};"
 

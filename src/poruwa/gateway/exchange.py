@@ -162,7 +162,12 @@ class Exchange:
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
         """Answer with an error page, as HTML or a problem document."""
-        self.keep_alive = self.keep_alive and not self.gateway.is_draining
+        self.keep_alive = (
+            self.keep_alive
+            and self._body_complete
+            and self.head.minor_version == 1  # an older client must be told to wait for more
+            and not self.gateway.is_draining
+        )
         self._write_last(
             status,
             error_response(
@@ -181,9 +186,10 @@ class Exchange:
         """Choose an instance and ask for a connection to it; wait in the queue if none is ready."""
         loop_time = self.gateway.loop.time()
         instance = self.pool.choose(now=loop_time, tried=self._tried, bound=self.bound)
-        if instance is None or (
-            self.bound is not None and instance is not self.bound and not self.failover_allowed
-        ):
+        if self.bound is not None and instance is not self.bound and not self.failover_allowed:
+            self.answer_error(503, retry_after=1)
+            return
+        if instance is None:
             self._wait_for_instance()
             return
         self.tries += 1
@@ -249,8 +255,17 @@ class Exchange:
             self.connection.write(data)
 
     def on_client_tunnel_eof(self) -> None:
-        if self.connection is not None and not self.connection.transport.is_closing():
-            self.connection.transport.write_eof()
+        """Pass the end of the client's side on; the tunnel ends with the second end."""
+        connection = self.connection
+        if connection is not None and connection.stage is Stage.HALF_CLOSED:
+            self.client.close()
+        elif connection is not None and not connection.transport.is_closing():
+            connection.transport.write_eof()
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the request waits for an instance."""
+        return self._waiting_in is not None
 
     def on_deadline(self) -> None:
         """Act on the deadline of the client's connection while this exchange has it."""
@@ -381,7 +396,9 @@ class Exchange:
 
     def on_tunnel_eof(self) -> None:
         transport = self.client.transport
-        if transport.can_write_eof() and not transport.is_closing():
+        if self.client.eof or not transport.can_write_eof():  # over TLS there is no half
+            self.client.close()
+        elif not transport.is_closing():
             transport.write_eof()
 
     def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None:

@@ -100,13 +100,13 @@ class Gateway:
         """Count a new connection; return why it is not taken, if so."""
         self.connections.add(connection)
         limits = self.limits
-        if len(self.connections) > limits.connections:
-            return RefusalReason.CONNECTIONS
-        if limits.connections_per_client:
+        if limits.connections_per_client:  # counted first: ``forget`` takes off every connection
             host = connection.peer_host or ""
             self._per_client[host] += 1
             if self._per_client[host] > limits.connections_per_client:
                 return RefusalReason.CLIENT_CONNECTIONS
+        if len(self.connections) > limits.connections:
+            return RefusalReason.CONNECTIONS
         return None
 
     def forget(self, connection: ClientConnection) -> None:

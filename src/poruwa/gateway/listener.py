@@ -53,6 +53,7 @@ class ClientConnection:
         "_decoder",
         "_lingered_bytes",
         "_reading_paused",
+        "_writing_paused",
         "deadline",
         "eof",
         "exchange",
@@ -97,6 +98,7 @@ class ClientConnection:
         self._decoder: ChunkedDecoder | None = None
         self._lingered_bytes = 0
         self._reading_paused = False
+        self._writing_paused = False
 
     # asyncio.Protocol
 
@@ -135,9 +137,11 @@ class ClientConnection:
     def eof_received(self) -> bool:
         """Keep the sending side open for a client that only closed its own (as HAProxy does)."""
         self.eof = True
-        if self.phase is Phase.ANSWER and not self.is_tls:
-            return True
-        if self.phase is Phase.TUNNEL and not self.is_tls:
+        if self.is_tls:
+            return False
+        if self.phase is Phase.ANSWER or (self.phase is Phase.HEAD and self._buffer):
+            return True  # requests that came whole are answered
+        if self.phase is Phase.TUNNEL:
             assert self.exchange is not None
             self.exchange.on_client_tunnel_eof()
             return True
@@ -151,12 +155,16 @@ class ClientConnection:
             exchange.on_client_lost()
 
     def pause_writing(self) -> None:
+        self._writing_paused = True
         if self.exchange is not None:
             self.exchange.on_client_writable(writable=False)
 
     def resume_writing(self) -> None:
+        self._writing_paused = False
         if self.exchange is not None:
             self.exchange.on_client_writable(writable=True)
+        elif self.phase is Phase.HEAD:
+            self._await_head()
 
     # For the exchange.
 
@@ -190,16 +198,16 @@ class ClientConnection:
             return
         if unread_body:
             self._linger()
-        elif not keep_alive or self.eof:
+        elif not keep_alive or (self.eof and not self._buffer):
             self.close()
-        else:
+        elif self._writing_paused:
+            # No next request before this answer is on its way: else a client that asks and never
+            # reads could make us hold any number of answers.
             self.phase = Phase.HEAD
-            self.deadline = self.gateway.now + self.gateway.timeouts.idle_seconds
-            if self._buffer:
-                # In its own turn: answers made here without an instance must not recurse.
-                self.gateway.loop.call_soon(self._take_early)
-            elif self._reading_paused:
-                self.resume_reading()
+            self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+            self.pause_reading()
+        else:
+            self._await_head()
 
     def write(self, data: bytes) -> None:
         """Send ``data``; of a connection that is closing, ``connection_lost`` will tell."""
@@ -207,11 +215,20 @@ class ClientConnection:
             self.transport.write(data)
 
     def close(self) -> None:
-        """Close when what was written has been sent."""
-        self.transport.close()
+        """Close when what was written has been sent, within the time a client has to read it."""
+        if self.phase is not Phase.CLOSED:
+            self.phase = Phase.LINGER
+            self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+            self.transport.close()
 
     def abort(self) -> None:
-        """Close at once: the client sees that its response is not whole."""
+        """Close at once: the client sees that its response is not whole.
+
+        By a reset, since a response that ends with its connection would look complete otherwise.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
     @property
@@ -222,30 +239,45 @@ class ClientConnection:
     def expire(self) -> None:
         """Act on a deadline that passed."""
         if self.phase is Phase.HEAD:
-            if self._buffer:
+            if self._writing_paused:
+                self.abort()
+            elif self._buffer:
                 self.refuse(RefusalReason.HEADER_TIMEOUT)
             else:
                 self.close()
-                self.deadline = self.gateway.now + LINGER_SECONDS
-        elif self.phase is Phase.BODY and not self._reading_paused:
+        elif (
+            self.phase is Phase.BODY
+            and not self._reading_paused
+            and not (self.exchange is not None and self.exchange.is_queued)
+        ):
             self.refuse(RefusalReason.BODY_TIMEOUT)
         elif self.phase in (Phase.BODY, Phase.ANSWER, Phase.TUNNEL):
             assert self.exchange is not None
             self.exchange.on_deadline()
         else:
-            self.abort()
+            self.transport.abort()
 
     # Reading requests.
 
+    def _await_head(self) -> None:
+        """Go on with what came early, or wait for the next request."""
+        self.phase = Phase.HEAD
+        self.deadline = self.gateway.now + self.gateway.timeouts.idle_seconds
+        if self._buffer:
+            # In its own turn: answers made here without an instance must not recurse.
+            self.gateway.loop.call_soon(self._take_early)
+        elif self._reading_paused:
+            self.resume_reading()
+
     def _take_early(self) -> None:
-        if self.phase is Phase.HEAD and self._buffer:
+        if self.phase is Phase.HEAD and self._buffer and not self._writing_paused:
             if self._reading_paused:
                 self.resume_reading()
             self._take_heads(self._buffer)
 
     def _take_heads(self, data: bytes) -> None:
         """Take one request off ``data``; the rest waits in the buffer until it is answered."""
-        if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: an empty line before is ignored
+        while data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before are ignored
             data = data[2:]
         end = data.find(b"\r\n\r\n") + 4
         limits = self.gateway.limits
@@ -281,6 +313,9 @@ class ClientConnection:
     def _wait_for_head(self, data: bytes) -> None:
         """Check what came of a head that is not complete yet."""
         limits = self.gateway.limits
+        if self.eof:
+            self.close()
+            return
         if not data:
             return
         line_end = data.find(b"\r\n")

@@ -32,6 +32,7 @@ class Stage(Enum):
     CHUNKED = "chunked"
     UNTIL_CLOSE = "until close"
     TUNNEL = "tunnel"
+    HALF_CLOSED = "half closed"  # a tunnel whose instance has ended its side
     CLOSED = "closed"
 
 
@@ -175,6 +176,7 @@ class UpstreamConnection:
             self.is_reusable = False
             receiver.on_body(b"", complete=True)
         elif self.stage is Stage.TUNNEL:
+            self.stage = Stage.HALF_CLOSED
             receiver.on_tunnel_eof()
             return True
         return False
@@ -204,9 +206,11 @@ class UpstreamConnection:
                 data = self._buffer + data
                 self._buffer = b""
             end = data.find(b"\r\n\r\n") + 4
+            if (end if end >= 4 else len(data)) > self._head_limit_bytes:
+                raise Refused(RefusalReason.HEADER_TOO_LARGE)
             if end < 4:
-                if len(data) > self._head_limit_bytes or has_bare_line_end(data):
-                    raise Refused(RefusalReason.FIELD_INVALID)
+                if has_bare_line_end(data):
+                    raise Refused(RefusalReason.BARE_LINE_END)
                 self._buffer = data
                 return
             head = parse_response_head(data[:end])

@@ -22,13 +22,17 @@ from poruwa.rules.message import RefusalReason, is_valid_host
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _FIELD_LINE = _TOKEN + rb"++:[\x20-\x7e\x80-\xff\t]*+\r\n"
 _REQUEST = re.compile(
-    rb"(" + _TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01])\r\n(?:" + _FIELD_LINE + rb")*+\r\n"
+    rb"(?!CONNECT |TRACE )(" + _TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01])\r\n"
+    rb"(?:" + _FIELD_LINE + rb")*+\r\n"
 )
 _RESPONSE = re.compile(
     rb"HTTP/1\.([01]) ([1-9]\d\d)(?: ([\x20-\x7e\x80-\xff\t]*+))?\r\n(?:" + _FIELD_LINE + rb")*+\r\n"
 )
-_TARGET = re.compile(rb"/[^#\"<>\\^`{|}]*\Z|\*\Z")
-_ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(/[^#\"<>\\^`{|}]*)?\Z", re.IGNORECASE)
+# RFC 3986, and what browsers leave as it is (URL standard, "percent-encode sets"): ``|`` and ``^``
+# anywhere, braces, backticks and backslashes in a query.
+_ORIGIN_FORM = rb"/[^?#\"<>\\`{}]*+(?:\?[^#\"<>]*+)?"
+_TARGET = re.compile(_ORIGIN_FORM + rb"\Z|\*\Z")
+_ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(" + _ORIGIN_FORM + rb")?\Z", re.IGNORECASE)
 
 # Fields that a rule reads. Every other field is passed on unread.
 _REQUEST_NAMES = CLIENT_CLAIM_NAMES | {
@@ -230,8 +234,6 @@ def _read_fields(head: Head, find: Callable[[bytes, int], Iterator[re.Match[byte
 
 def _unusual_target(head: RequestHead, target: bytes) -> bytes:
     """Return the origin form of an absolute or asterisk target (RFC 9112 section 3.2)."""
-    if head.method in (b"CONNECT", b"TRACE"):
-        raise Refused(RefusalReason.METHOD_NOT_SERVED)
     if target == b"*" and head.method == b"OPTIONS":
         return target
     absolute = _ABSOLUTE_TARGET.match(target)
@@ -257,6 +259,8 @@ def _why_request_refused(raw: bytes) -> RefusalReason:
     parts = line.split(b" ")
     if len(parts) != 3 or re.fullmatch(_TOKEN + rb"{1,32}", parts[0]) is None:
         return RefusalReason.REQUEST_LINE_INVALID
+    if parts[0] in (b"CONNECT", b"TRACE"):
+        return RefusalReason.METHOD_NOT_SERVED
     if re.fullmatch(rb"[\x21-\x7e]+", parts[1]) is None:
         return RefusalReason.TARGET_INVALID
     if re.fullmatch(rb"HTTP/1\.[01]", parts[2]) is None:
@@ -289,7 +293,7 @@ def has_bare_line_end(data: bytes) -> bool:
 _CHUNK_SIZE_BYTES = 4096  # of a size line with its extensions; the longest any peer was seen to send
 _TRAILER_BYTES = 8192
 _CHUNK_SIZE = re.compile(
-    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[ \t]*" + _TOKEN + rb"+"
+    rb"([0-9A-Fa-f]{1,15})(?:;[ \t]*" + _TOKEN + rb"+"
     rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"+|\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]"
     rb"|\\[\t \x21-\x7e\x80-\xff])*+\"))?)*+\r\n"
 )

@@ -252,8 +252,8 @@ def community(canvas: Canvas, light: Light, festive: Festive) -> None:
     canvas.path("M84 142L240 70L396 142z", canvas.choice(("#a9503c", "#7d4a48", "#5d6a5a")))
     canvas.path("M134 138L240 90L346 138z", hall)
     nature.rosette(canvas, 240, 120, 15, festive.cloth, 1)
-    for x in (128, 176, 284, 332):
-        canvas.rect(x, 166, 24, 34, canvas.vertical(*light.sky), f' stroke="{festive.trim}"')
+    windows = "".join(f"M{x} 166h24v34h-24z" for x in (128, 176, 284, 332))
+    canvas.path(windows, canvas.vertical(*light.sky), f' stroke="{festive.trim}"')
     canvas.path("M212 242V176a28 26 0 0 1 56 0V242z", festive.shade)
     canvas.circle(240, 214, 40, canvas.glow("#ffdf9c", 0.8))
     canvas.path("M206 242V170a34 34 0 0 1 68 0V242h-7V172a27 27 0 0 0-54 0V242z", festive.cloth)
@@ -271,14 +271,16 @@ def community(canvas: Canvas, light: Light, festive: Festive) -> None:
     for radius in (62, 40):
         nature.rosette(canvas, 240, 292, radius, festive.cloth if radius > 50 else "#fff", 0.9)
     canvas.end()
+    leaves = "".join(
+        f'<path d="M0 0Q24-26 50-14Q24-12 0 0" transform="rotate({angle})"/>'
+        for angle in (-80, -45, -10, 25)
+    )
+    canvas.define(
+        f'<g id="k"><path d="M-2 0h4V58h-4z" fill="{light.trunk}"/>'
+        f'<g fill="#a9b34c">{leaves}</g></g>'
+    )
     for x in (88, 392):
-        canvas.path(f"M{x} 262V200", "none", f' stroke="{light.trunk}" stroke-width="5"')
-        for angle in (-60, -25, 10, 45):
-            canvas.path(
-                "M0 0Q24-26 50-14Q24-12 0 0",
-                "#a9b34c",
-                f' transform="translate({x} 204)rotate({angle - 20})"',
-            )
+        canvas.use("k", x, 204)
 
 
 def _outrigger(canvas: Canvas, x: float, y: float, light: Light, festive: Festive) -> None:
