@@ -23,7 +23,7 @@ from weddinglk.database import open_database
 from weddinglk.web import api, compare, discovery, home, pictures, search, vendors, venues
 from weddinglk.web.errors import on_failure, on_http_exception
 from weddinglk.web.language import LanguageMiddleware
-from weddinglk.web.problem import on_invalid_request
+from weddinglk.web.problem import describe_problems, on_invalid_request
 from weddinglk.web.site import build_site
 
 DEFAULT_DATABASE_URL = "mongodb://127.0.0.1:27017/weddinglk?retryWrites=false&directConnection=true"
@@ -71,6 +71,7 @@ def create_app(
     for noun in (discovery, pictures, home, venues, vendors, search, compare):
         app.router.routes.extend(noun.routes)
     app.include_router(api.router)
+    describe_problems(app)
     app.add_middleware(LanguageMiddleware)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)

@@ -100,7 +100,7 @@ class Gateway:
 
     async def state_of(self, instance: str) -> str:
         instances = (await self.status())["instances"]
-        return next(each["state"] for each in instances if each["name"] == instance)
+        return str(next(each["state"] for each in instances if each["name"] == instance))
 
 
 @asynccontextmanager

@@ -148,8 +148,8 @@ def test_start_serve_stop_and_start_again_with_the_data_kept(stack: Stack) -> No
     """The whole life: banner, status, 0700, Ctrl-C with a request under way, nothing left."""
     with stack.running() as process:
         assert stack.run("status").returncode == 1
+        assert stack.run("status", "--wait", "40").returncode == 0
         wait_ready(stack, process)
-        assert stack.run("status").returncode == 0
         status = stack.status()
         assert [worker["state"] for worker in status["workers"]] == ["ready", "ready"]
         assert {instance["state"] for instance in status["instances"]} == {"up"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from poruwa.errors import StackError
 NOT_READY = 1
 TOKEN_VARIABLE = "PORUWA_ADMIN_TOKEN"  # noqa: S105
 DEFAULT_STATE = Path("state")
+_POLL_SECONDS = 0.1
 
 
 def status(
@@ -25,13 +27,21 @@ def status(
     admin: Annotated[
         str | None, typer.Option(metavar="H:P", help="Admin address of a gateway.")
     ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for all to be ready.")
+    ] = 0.0,
 ) -> None:
-    """Tell whether all is ready, and what runs.
+    """Tell whether all is ready, and what runs. The exit code is 0 when it is, else 1.
 
     Asks the stack of a state folder (./state by default), or a gateway by its admin address. An
     address that is not loopback needs the token, in PORUWA_ADMIN_TOKEN.
     """
-    found = _of_gateway(admin) if admin else _of_stack(state or DEFAULT_STATE)
+    deadline = time.monotonic() + wait
+    while True:
+        found = _of_gateway(admin) if admin else _of_stack(state or DEFAULT_STATE)
+        if found["ready"] or time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_SECONDS)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
@@ -84,7 +94,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines += [f"  part       {name}  pid {pid}" for name, pid in stack["pids"].items()]
     lines += [
         f"  worker     {worker['index']}  {worker['state']}  pid {worker['pid']}"
-        f"  connections {worker['connections']}  restarts {worker['restarts']}"
+        f"  connections {worker['connections']}  requests {worker['requests']}"
+        f"  restarts {worker['restarts']}"
         for worker in found.get("workers", ())
     ]
     lines += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,7 +81,8 @@ def _show_banner(report: StackReport) -> None:
         f"    running  {', '.join(parts)}; {len(report.pids) + report.workers} processes",
         "    stop     Ctrl-C",
     ]
-    typer.echo("\n" + "\n".join(lines) + "\n")
+    with contextlib.suppress(OSError):  # a reader that went away must not end the stack
+        typer.echo("\n" + "\n".join(lines) + "\n")
 
 
 def _shown_admin(address: str) -> str:

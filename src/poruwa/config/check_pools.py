@@ -54,6 +54,7 @@ def check_pools(policy: Policy, findings: Findings) -> None:
     for pool in policy.pools:
         path: Path = ("pools", pool.name)
         _check_instances(policy, pool, path, findings)
+        _check_addresses(policy, pool, path, findings)
         _check_method(pool, path, findings)
         _check_health(pool.health, (*path, "health"), findings)
         _check_affinity(pool, path, findings)
@@ -152,7 +153,12 @@ def _check_limits(policy: Policy, findings: Findings) -> None:
 
 
 def _check_instances(policy: Policy, pool: Pool, path: Path, findings: Findings) -> None:
-    if not pool.instances and not pool.count:
+    if pool.discovery is not None and not pool.instances and not pool.count:
+        findings.refuse(
+            (*path, "discovery"),
+            "comes with the balancer stage; until then list instances as well",
+        )
+    elif not pool.instances and not pool.count:
         findings.refuse(
             path,
             'has neither instances nor count; write instances = ["host:port"], or count = 3 for '
@@ -168,6 +174,16 @@ def _check_instances(policy: Policy, pool: Pool, path: Path, findings: Findings)
             (*path, "count"),
             "instances are listed as well; leave count out, or the list",
         )
+    scaling = policy.scaling
+    if scaling.enabled and pool.count and not scaling.least <= pool.count <= scaling.most:
+        findings.refuse(
+            (*path, "count"),
+            f"{pool.count} is outside scaling.least to scaling.most, {scaling.least} to "
+            f"{scaling.most}; start within them",
+        )
+
+
+def _check_addresses(policy: Policy, pool: Pool, path: Path, findings: Findings) -> None:
     own = {_place(parse_address(listener.address)): listener for listener in policy.listeners}
     addresses: dict[str, int] = {}
     names: dict[str, int] = {}
@@ -192,13 +208,6 @@ def _check_instances(policy: Policy, pool: Pool, path: Path, findings: Findings)
             )
         addresses.setdefault(place, index)
         names.setdefault(instance.name, index)
-    scaling = policy.scaling
-    if scaling.enabled and pool.count and not scaling.least <= pool.count <= scaling.most:
-        findings.refuse(
-            (*path, "count"),
-            f"{pool.count} is outside scaling.least to scaling.most, {scaling.least} to "
-            f"{scaling.most}; start within them",
-        )
 
 
 def _check_method(pool: Pool, path: Path, findings: Findings) -> None:

@@ -16,8 +16,8 @@ from poruwa.errors import ConfigError
 
 #: Written into a file whose gateway would take the front tier for the client.
 TRUST_NOTE = (
-    "# The policy trusts no proxy yet: add the address this program connects from to trust.proxies,\n"
-    "# or the gateway takes it for the client."
+    "# The policy trusts no proxy yet: add the address this program connects from to\n"
+    "# trust.proxies, or the gateway takes it for the client."
 )
 
 

@@ -243,6 +243,41 @@ class Health:
     )
 
 
+class DiscoveryKind(StrEnum):
+    """Where the addresses of a pool are looked up."""
+
+    DNS = "dns"
+    SRV = "srv"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """Instances that are found instead of listed."""
+
+    kind: Annotated[
+        DiscoveryKind,
+        Setting(brings=BALANCER, why="dns: A and AAAA; srv: with ports, weights; file: watched."),
+    ] = DiscoveryKind.DNS
+    source: Annotated[
+        str,
+        Setting(
+            brings=BALANCER,
+            why='"app.internal:3000", "_http._tcp.app.internal" or the path of a file with an '
+            "address a line.",
+        ),
+    ]
+    refresh_seconds: Annotated[
+        float,
+        Setting(
+            least=0.5,
+            most=3600,
+            brings=BALANCER,
+            why="Longest time between two looks; a TTL may be less.",
+        ),
+    ] = 30.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """The instances among which requests are spread."""
@@ -264,6 +299,7 @@ class Pool:
             why="Instances that `poruwa up` starts itself.",
         ),
     ] = 0
+    discovery: Annotated[Discovery | None, Setting(why="Look the instances up.")] = None
     method: Annotated[
         BalancingMethod,
         Setting(why="least-connections copes with slow requests and needs no tuning."),

@@ -24,6 +24,7 @@ from poruwa.gateway.heads import (
     response_head,
     switching_head,
 )
+from poruwa.gateway.upstream import Stage
 from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
 from poruwa.rules.message import CHUNKED, RefusalReason
 from poruwa.rules.retry import IDEMPOTENT_METHODS, FailureKind, may_retry

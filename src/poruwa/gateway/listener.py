@@ -14,6 +14,9 @@ Does not know instances, routes or caches. Source: RFC 9112 sections 2.2, 9.
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
+import struct
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 2.0  # after an early answer: the client may still send and must not get a reset
 LINGER_BYTES = 1 << 20
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)++")
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for no time at all
 
 
 class Phase(Enum):
@@ -277,8 +282,8 @@ class ClientConnection:
 
     def _take_heads(self, data: bytes) -> None:
         """Take one request off ``data``; the rest waits in the buffer until it is answered."""
-        while data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before are ignored
-            data = data[2:]
+        if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before are ignored
+            data = _EMPTY_LINES.sub(b"", data, 1)
         end = data.find(b"\r\n\r\n") + 4
         limits = self.gateway.limits
         if end < 4 or end > limits.header_bytes:

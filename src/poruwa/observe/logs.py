@@ -11,12 +11,13 @@ or a pipe does that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -61,7 +62,7 @@ def configure_logging(
             TextRenderer(colours=target.isatty()) if is_text else _render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVEL_NUMBERS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=target),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Tolerant(target))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -87,6 +88,21 @@ def relay_line(component: str, line: str) -> None:
         component = str(inner) if str(inner).startswith(f"{component}.") else f"{component}.{inner}"
     fields.pop("component", None)
     structlog.get_logger().log(_LEVEL_NUMBERS.get(level, 20), event, component=component, **fields)
+
+
+class _Tolerant:
+    """A stream whose reader may be gone: a line that nobody reads must not stop a process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class TextRenderer:

@@ -7,8 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# SIGHUP: the terminal was closed.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: terminal closed
 
 
 class StopRequest:
@@ -30,10 +29,13 @@ def stop_on_signals() -> Iterator[StopRequest]:
     """Turn `STOP_SIGNALS` into a `StopRequest` while the block runs."""
     loop = asyncio.get_running_loop()
     request = StopRequest()
-    for number in STOP_SIGNALS:
+    # Under nohup(1) SIGHUP is ignored, and is meant to be.
+    is_detached = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [each for each in STOP_SIGNALS if not (is_detached and each is signal.SIGHUP)]
+    for number in numbers:
         loop.add_signal_handler(number, request.take)
     try:
         yield request
     finally:
-        for number in STOP_SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -61,6 +62,26 @@ def problem_response(
     body = json.dumps({name: value for name, value in content.items() if value is not None})
     all_headers = {**(headers or {}), "Cache-Control": "no-store"}
     return Response(body, status, all_headers, PROBLEM_JSON)
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Make the schema of ``app`` state problems under their own media type.
+
+    FastAPI files every model under ``application/json``.
+    """
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if status >= "400" and "application/json" in content:
+                        content[PROBLEM_JSON] = content.pop("application/json")
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:

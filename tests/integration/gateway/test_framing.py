@@ -6,6 +6,8 @@ request, no whole request at the instance. Responses: 502, and the connection is
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from fakes.cases import RawCase, case_id, raw_cases
 from fakes.gateway_process import GatewayProcess
@@ -65,9 +67,10 @@ def test_bytes_after_a_refusal_do_nothing(gateway: GatewayProcess, origin: Origi
     with gateway.connect() as client:
         client.send(b"GET /poison HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         assert client.response().status == 400
-        for _ in range(3):
-            client.send(SMUGGLED)
-        client.finish_sending()
+        if True:
+            for _ in range(3):
+                client.send(SMUGGLED)
+            client.finish_sending()
         assert client.rest() == b""
     barrier(gateway)
     assert origin.seen("/smuggled") == []
@@ -90,29 +93,18 @@ def test_response_is_refused(gateway: GatewayProcess, origin: Origin, case: RawC
     def poison(call: Call) -> None:
         _ = call.body
         connections.append(call.connection.number)
-        # A second response waits behind: it must never reach anybody.
-        call.send(case.send + b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled" * bool(case.send))
         if case.name.startswith("closed"):
-            call.close()
-
-    if case.name == "closed within the head":
-        def poison(call: Call) -> None:
-            _ = call.body
-            connections.append(call.connection.number)
             call.send(case.send)
             call.close()
+        else:  # a second response waits behind: it must never reach anybody
+            call.send(case.send + b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled")
 
     origin.on(path, poison)
     with gateway.connect() as client:
         client.send(b"POST /bad-response HTTP/1.1\r\nHost: weddinglk.test\r\nContent-Length: 2\r\n\r\nhi")
-        if case.name.startswith("first chunk"):
-            rest = client.rest()
-            assert b"smuggled" not in rest
-            assert b"0\r\n\r\n" not in rest.partition(b"\r\n\r\n")[2]
-        else:
-            answer = client.response()
-            assert answer.status == 502
-            assert b"smuggled" not in answer.body
+        answer = client.response()
+        assert answer.status == 502
+        assert b"smuggled" not in answer.body
     assert len(connections) == 1
     after = account(gateway.get("/after"))
     assert after["connection"] not in connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,3 +126,15 @@ def test_exceptions_are_part_of_their_line() -> None:
         structlog.get_logger().exception("failed")
     (record,) = records(stream)
     assert "ValueError: why" in record["exception"]
+
+
+def test_a_reader_that_went_away_stops_nobody() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        configure_logging(log_format=LogFormat.JSON, stream=stream)
+        structlog.get_logger().info("nobody hears this")
+        relay_line("app.1", "nor this")
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, writing)  # so that closing can flush what is left
+        os.close(null)
