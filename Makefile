@@ -5,18 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 AXE := tests/system/axe/node_modules/.installed
 APT := chromium nginx haproxy wrk fonts-noto-core
 
-.PHONY: up test test-fast lint bench fuzz docs format lock clean system-packages
+.PHONY: up test test-fast lint bench fuzz docs compile interpreted format lock clean system-packages
 
-up: $(STAMP)  ## the whole WeddingLK stack on embedded parts, until Ctrl-C
+up: $(COMPILED)  ## the whole WeddingLK stack on embedded parts, until Ctrl-C
 	$(BIN)/poruwa up --policy src/weddinglk/site.toml $(ARGS)
 
-test: $(STAMP) system-packages $(AXE)  ## every test
+test: $(COMPILED) system-packages $(AXE)  ## every test
 	$(BIN)/pytest $(ARGS)
 
-test-fast: $(STAMP)  ## the tests that need no server
+test-fast: $(COMPILED)  ## the tests that need no server
 	$(BIN)/pytest tests/unit tests/spec -n auto $(ARGS)
 
 lint: $(STAMP)
@@ -25,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) system-packages  ## side by side with nginx and HAProxy, into bench/results
+bench: $(COMPILED) system-packages  ## side by side with nginx and HAProxy, into bench/results
 	$(BIN)/python -m bench $(ARGS)
 
 fuzz: $(STAMP)  ## ten minutes over the parsers of untrusted bytes
@@ -34,6 +35,12 @@ fuzz: $(STAMP)  ## ten minutes over the parsers of untrusted bytes
 docs: $(STAMP)  ## write the generated pages
 	$(BIN)/python -m poruwa.config.reference
 	$(BIN)/python -m poruwa.gateway.request_path
+
+compile: $(COMPILED)  ## the gateway's hot modules, where a C compiler is
+
+interpreted: $(STAMP)  ## run them as Python again
+	$(BIN)/python tools/compile.py --clean
+	rm -f $(COMPILED)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -52,6 +59,13 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+# The same source, compiled: docs/decisions/0003.
+$(COMPILED): $(STAMP) tools/compile.py $(wildcard src/poruwa/net/*.py src/poruwa/rules/*.py src/poruwa/gateway/*.py src/poruwa/observe/*.py)
+	@if command -v cc >/dev/null || command -v gcc >/dev/null; then \
+	  echo "compiling the gateway's hot modules (about a minute, once)"; $(BIN)/python tools/compile.py; \
+	else echo "no C compiler: the gateway runs interpreted, at about half the speed"; fi
+	@touch $@
 
 # Programs that tests run beside ours. Where they cannot be installed, those tests are skipped and
 # say why.
@@ -72,5 +86,6 @@ $(AXE): tests/system/axe/package-lock.json
 	else echo "npm is not installed: the accessibility tests are skipped"; fi
 
 clean:
+	find src -name '*.so' -delete
 	rm -rf $(VENV) build dist state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/system/axe/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

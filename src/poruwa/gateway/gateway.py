@@ -15,8 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from poruwa.config.model import Policy
-from poruwa.config.model import Route
+from poruwa.config.model import Policy, Route
 from poruwa.errors import UpstreamError
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.exchange import Exchange
@@ -100,7 +99,7 @@ class Gateway:
         """Count a new connection; return why it is not taken, if so."""
         self.connections.add(connection)
         limits = self.limits
-        if limits.connections_per_client:  # counted first: ``forget`` takes off every connection
+        if self._counts(connection):  # counted first: ``forget`` takes off every connection
             host = connection.peer_host or ""
             self._per_client[host] += 1
             if self._per_client[host] > limits.connections_per_client:
@@ -112,11 +111,15 @@ class Gateway:
     def forget(self, connection: ClientConnection) -> None:
         """Drop a connection that closed."""
         self.connections.discard(connection)
-        if self.limits.connections_per_client:
+        if self._counts(connection):
             host = connection.peer_host or ""
             self._per_client[host] -= 1
             if self._per_client[host] <= 0:
                 del self._per_client[host]
+
+    def _counts(self, connection: ClientConnection) -> bool:
+        """Tell whether a connection is one of its client's; a trusted hop speaks for many."""
+        return self.limits.connections_per_client > 0 and not connection.is_trusted
 
     def start(self) -> None:
         """Begin to sweep."""

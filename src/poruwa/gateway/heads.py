@@ -80,7 +80,7 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
 
 def interim_head(head: ResponseHead) -> bytes:
     """Return a 1xx response as the client gets it."""
-    block = head.block_without(_NOT_SENT_WITHOUT_BODY, None)
+    block = head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2])
     return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, block)
 
 

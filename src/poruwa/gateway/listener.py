@@ -144,8 +144,10 @@ class ClientConnection:
         self.eof = True
         if self.is_tls:
             return False
-        if self.phase is Phase.ANSWER or (self.phase is Phase.HEAD and self._buffer):
-            return True  # requests that came whole are answered
+        if self.phase is Phase.ANSWER:
+            return True
+        if self.phase is Phase.HEAD and b"\r\n\r\n" in self._buffer:
+            return True  # a request that came whole is answered, also when its turn comes later
         if self.phase is Phase.TUNNEL:
             assert self.exchange is not None
             self.exchange.on_client_tunnel_eof()

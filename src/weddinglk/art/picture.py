@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from weddinglk.art import hero, vendors, venues
+from weddinglk.art import hero, vendors, vendors_again, venues
 from weddinglk.art.canvas import Canvas
 from weddinglk.art.palette import FESTIVE, LIGHTS, Festive, Light
 from weddinglk.domain import Vendor, VendorCategory, Venue, VenueStyle
@@ -19,26 +19,26 @@ SEEDS = 10_000  # different pictures of one style; also bounds what caches can b
 
 Scene = Callable[[Canvas, Light, Festive], None]
 
-_VENUES: dict[str, Scene] = {
-    VenueStyle.BALLROOM: venues.ballroom,
-    VenueStyle.GARDEN: venues.garden,
-    VenueStyle.BEACH: venues.beach,
-    VenueStyle.COLONIAL: venues.colonial,
-    VenueStyle.ESTATE: venues.estate,
-    VenueStyle.RESORT: venues.resort,
-    VenueStyle.BOUTIQUE: venues.boutique,
-    VenueStyle.COMMUNITY: venues.community,
+_VENUES: dict[str, tuple[Scene, ...]] = {
+    VenueStyle.BALLROOM: (venues.ballroom,),
+    VenueStyle.GARDEN: (venues.garden,),
+    VenueStyle.BEACH: (venues.beach,),
+    VenueStyle.COLONIAL: (venues.colonial,),
+    VenueStyle.ESTATE: (venues.estate,),
+    VenueStyle.RESORT: (venues.resort,),
+    VenueStyle.BOUTIQUE: (venues.boutique,),
+    VenueStyle.COMMUNITY: (venues.community,),
 }
-_VENDORS: dict[str, Scene] = {
-    VendorCategory.PHOTOGRAPHY: vendors.photography,
-    VendorCategory.CATERING: vendors.catering,
-    VendorCategory.DECORATION: vendors.decoration,
-    VendorCategory.FLOWERS: vendors.flowers,
-    VendorCategory.MUSIC_AND_DANCE: vendors.music_and_dance,
-    VendorCategory.MAKE_UP: vendors.make_up,
-    VendorCategory.CAKES: vendors.cakes,
-    VendorCategory.TRANSPORT: vendors.transport,
-    VendorCategory.CEREMONY: vendors.ceremony,
+_VENDORS: dict[str, tuple[Scene, ...]] = {
+    VendorCategory.PHOTOGRAPHY: (vendors.photography, vendors_again.prints),
+    VendorCategory.CATERING: (vendors.catering, vendors_again.buffet),
+    VendorCategory.DECORATION: (vendors.decoration, vendors_again.arch),
+    VendorCategory.FLOWERS: (vendors.flowers, vendors_again.garlands),
+    VendorCategory.MUSIC_AND_DANCE: (vendors.music_and_dance, vendors_again.twin_drums),
+    VendorCategory.MAKE_UP: (vendors.make_up, vendors_again.sarees),
+    VendorCategory.CAKES: (vendors.cakes, vendors_again.small_cakes),
+    VendorCategory.TRANSPORT: (vendors.transport, vendors_again.three_wheeler),
+    VendorCategory.CEREMONY: (vendors.ceremony, vendors_again.tray),
 }
 _SCENES = {"venue": _VENUES, "vendor": _VENDORS}
 
@@ -82,5 +82,6 @@ def draw(kind: str, style: str, seed: int) -> str:
     # From the seed's digits and not its first random numbers, so that neighbours differ in light.
     light = LIGHTS[seed % len(LIGHTS)]
     festive = FESTIVE[seed // len(LIGHTS) % len(FESTIVE)]
-    _SCENES[kind][style](canvas, light, festive)
+    scenes = _SCENES[kind][style]
+    canvas.random.choice(scenes)(canvas, light, festive)
     return canvas.finished(mirrored=seed // 36 % 2 == 1)

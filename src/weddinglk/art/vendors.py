@@ -33,7 +33,7 @@ WALLS = (
 
 def photography(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A camera, blurred lights and a few prints."""
-    _room(canvas, festive)
+    room(canvas, festive)
     for _ in range(9):
         x, y = canvas.between(20, 460), canvas.between(20, 190)
         canvas.circle(x, y, canvas.between(8, 26), festive.flowers[0], ' opacity=".28"')
@@ -63,7 +63,7 @@ def photography(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def catering(canvas: Canvas, light: Light, festive: Festive) -> None:
     """Clay pots, a banana leaf with rice and curries, steam."""
-    _room(canvas, festive)
+    room(canvas, festive)
     canvas.line(
         "M196 128q-12-18 2-34t0-32M240 116q-12-18 2-34t0-32M286 128q-12-18 2-34t0-32",
         "#fff",
@@ -89,7 +89,7 @@ def catering(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def decoration(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A canopy under lanterns and garlands."""
-    _room(canvas, festive, table=False)
+    room(canvas, festive, table=False)
     canvas.path(
         "M0 0H120Q96 110 30 200Q10 240 0 300zM480 0H360Q384 110 450 200Q470 240 480 300z",
         festive.cloth,
@@ -110,10 +110,10 @@ def decoration(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def flowers(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A brass pot of lotus and frangipani, petals on the table."""
-    _room(canvas, festive)
+    room(canvas, festive)
     nature.define_flower(canvas, festive.flowers[1])
     petal = canvas.choice(("#e58aa3", "#f3b3c1", "#d75f86", "#f6e1e4"))
-    canvas.define(_lotus(petal, festive.flowers[0]))
+    define_lotus(canvas, petal, festive.flowers[0])
     for angle in range(-70, 71, 20):
         canvas.path(
             "M0 0Q26-60 0-122Q-26-60 0 0",
@@ -136,7 +136,7 @@ def flowers(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def music_and_dance(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A geta bera and a pair of small drums, with tassels."""
-    _room(canvas, festive)
+    room(canvas, festive)
     wood = canvas.vertical("#b4622f", "#6d3216")
     canvas.ellipse(250, 282, 170, 10, "#000", ' opacity=".22"')
     canvas.group(f'transform="rotate({canvas.random.randint(-9, 5)} 240 220)"')
@@ -168,7 +168,7 @@ def music_and_dance(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def make_up(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A mirror, a nalalpata and padakkam necklaces, jars and a brush."""
-    _room(canvas, festive)
+    room(canvas, festive)
     canvas.ellipse(240, 138, 98, 118, canvas.vertical(*BRASS))
     canvas.ellipse(240, 138, 86, 106, canvas.vertical("#fdf6ea", "#d9cfc9"))
     canvas.path(
@@ -200,7 +200,7 @@ def make_up(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def cakes(canvas: Canvas, light: Light, festive: Festive) -> None:
     """A tiered cake with piping and flowers, small boxes beside it."""
-    _room(canvas, festive)
+    room(canvas, festive)
     tiers = canvas.random.choice((3, 4))
     tones = canvas.random.choice(
         (
@@ -273,7 +273,7 @@ def transport(canvas: Canvas, light: Light, festive: Festive) -> None:
 
 def ceremony(canvas: Canvas, light: Light, festive: Festive) -> None:
     """The tall brass lamp, lit, between pots of coconut flowers and betel leaves."""
-    _room(canvas, festive)
+    room(canvas, festive)
     stalks = "".join(
         f"M{x} 214Q{x + dx} 170 {x + dx * 1.6:.0f} {128 + abs(dx) * 0.4:.0f}"
         for x in (108, 372)
@@ -298,7 +298,8 @@ def ceremony(canvas: Canvas, light: Light, festive: Festive) -> None:
         canvas.use("f", canvas.between(30, 450), canvas.between(294, 314), canvas.between(0.6, 1.0))
 
 
-def _room(canvas: Canvas, festive: Festive, *, table: bool = True) -> None:
+def room(canvas: Canvas, festive: Festive, *, table: bool = True) -> None:
+    """Put down a wall with a carved rosette, and a table or a floor before it."""
     wall = canvas.random.choice(WALLS)
     canvas.rect(0, 0, WIDTH, HEIGHT, canvas.vertical(*wall.tones))
     x = 240 + canvas.between(-120, 120)
@@ -332,12 +333,13 @@ def _define_lamp(canvas: Canvas) -> None:
     )
 
 
-def _lotus(petal: str, heart: str) -> str:
+def define_lotus(canvas: Canvas, petal: str, heart: str) -> None:
+    """Define ``l``: an open lotus, 60 across, its middle at the origin."""
     around = "".join(
         f'<path d="M0 10Q-13-8 0-30Q13-8 0 10" transform="rotate({angle} 0 10)"/>'
         for angle in (-74, 74, -46, 46, -20, 20)
     )
-    return (
+    canvas.define(
         f'<g id="l"><g fill="{petal}" stroke="#ffffff66">{around}</g>'
         f'<path d="M0 10Q-9-6 0-20Q9-6 0 10" fill="{heart}"/></g>'
     )

@@ -6,8 +6,6 @@ request, no whole request at the instance. Responses: 502, and the connection is
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from fakes.cases import RawCase, case_id, raw_cases
 from fakes.gateway_process import GatewayProcess
@@ -67,10 +65,9 @@ def test_bytes_after_a_refusal_do_nothing(gateway: GatewayProcess, origin: Origi
     with gateway.connect() as client:
         client.send(b"GET /poison HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         assert client.response().status == 400
-        if True:
-            for _ in range(3):
-                client.send(SMUGGLED)
-            client.finish_sending()
+        for _ in range(3):
+            client.send(SMUGGLED)
+        client.finish_sending()
         assert client.rest() == b""
     barrier(gateway)
     assert origin.seen("/smuggled") == []
