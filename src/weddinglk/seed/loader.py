@@ -151,9 +151,7 @@ async def _write(
     for start in range(0, len(records), BATCH):
         batch = records[start : start + BATCH]
         missing = [record for record in batch if record.id not in present]
-        outdated = [
-            record for record in batch if (present.get(record.id) or stamp) < stamp
-        ]
+        outdated = [record for record in batch if (present.get(record.id) or stamp) < stamp]
         if missing:
             written += await _insert(
                 collection, [to_document(record) | {"seed": stamp} for record in missing]

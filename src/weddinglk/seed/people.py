@@ -101,9 +101,7 @@ class NameMaker:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def name(
-        self, rng: Random, patterns: tuple[str, ...], community: Community, place: str
-    ) -> str:
+    def name(self, rng: Random, patterns: tuple[str, ...], community: Community, place: str) -> str:
         """Return a new name.
 
         Args:

@@ -128,9 +128,7 @@ def make_vendor(
     )
 
 
-def _trade(
-    rng: Random, district: str, category: VendorCategory | None
-) -> tuple[Trade, Community]:
+def _trade(rng: Random, district: str, category: VendorCategory | None) -> tuple[Trade, Community]:
     while True:
         community = community_in(rng, district)
         possible, weights = _trades_of(community, category)
@@ -177,14 +175,18 @@ def _prices(rng: Random, trade: str, quality: float) -> tuple[PriceLine, ...]:
 
 def _as_quoted(amount: float) -> int:
     """Round as people quote prices: 2,650 and 12,500 and 185,000."""
-    step = 50 if amount < 10_000 else 500 if amount < 50_000 else 2_500 if amount < 150_000 else 5_000
+    step = (
+        50 if amount < 10_000 else 500 if amount < 50_000 else 2_500 if amount < 150_000 else 5_000
+    )
     return max(step, round(amount / step) * step)
 
 
 def _served(rng: Random, district: str) -> tuple[str, ...]:
     """Return the districts served, sorted: the own one and near ones, seldom all."""
     near = _by_distance(district)
-    reach = len(near) if rng.random() < ISLAND_WIDE_CHANCE else 1 + min(8, int(rng.expovariate(0.4)))
+    reach = (
+        len(near) if rng.random() < ISLAND_WIDE_CHANCE else 1 + min(8, int(rng.expovariate(0.4)))
+    )
     return tuple(sorted(near[:reach]))
 
 

@@ -102,9 +102,7 @@ _LABELS = {
     "gold": Text(en="Menu, Gold", si="රන් මෙනුව", ta="தங்க உணவுப் பட்டியல்"),
     "feast": Text(en="Menu, Grand feast", si="මහා මංගල භෝජනය", ta="பெரும் விருந்துப் பட்டியல்"),
     "poruwa": Text(en="Poruwa with flowers", si="මල් සමඟ පෝරුව", ta="பூக்களுடன் மணமேடை"),
-    "suite": Text(
-        en="Bridal suite, a night", si="මනාල කාමරය, රාත්‍රියකට", ta="மணமக்கள் அறை, ஓர் இரவு"
-    ),
+    "suite": Text(en="Bridal suite, a night", si="මනාල කාමරය, රාත්‍රියකට", ta="மணமக்கள் அறை, ஓர் இரவு"),
     "hour": Text(en="Each further hour", si="සෑම අමතර පැයකටම", ta="ஒவ்வொரு கூடுதல் மணிக்கும்"),
     "house": Text(
         en="Whole house, two nights", si="මුළු නිවස, රාත්‍රී දෙකකට", ta="முழு இல்லம், இரண்டு இரவுகள்"
@@ -237,10 +235,7 @@ def _description(rng: Random, main: VenueStyle, place: Place, guests_max: int) -
     rng.shuffle(order)
     kinds = [f"{main}.about", "where", *order[: rng.randint(2, 3)]]
     return paragraph(
-        [
-            filled(rng.choice(texts("venues", kind)), place.name, guests=guests_max)
-            for kind in kinds
-        ]
+        [filled(rng.choice(texts("venues", kind)), place.name, guests=guests_max) for kind in kinds]
     )
 
 

@@ -23,7 +23,7 @@
       const value = document.activeElement?.value;
       const place = response.url;
       find("#results").replaceWith(page.getElementById("results"));
-      refreshForm(page);
+      refreshForm(page, push);
       document.title = page.title;
       all(".languages a").forEach((link, index) => { link.href = all(".languages a", page)[index].getAttribute("href"); });
       if (push) history.pushState(null, "", place);
@@ -34,10 +34,10 @@
       if (error.name !== "AbortError") location.assign(url);
     }
   }
-  function refreshForm(page) {
-    /* Counts and options are new; a text somebody is typing stays. */
+  function refreshForm(page, keepTyped) {
+    /* Counts and options are new; a text somebody is typing stays, unless they went back. */
     const fresh = page.getElementById("filters"), old = document.getElementById("filters");
-    const text = find("[name=q]", old), typed = text.value, caret = text.selectionStart, typing = document.activeElement === text;
+    const text = find("[name=q]", old), typed = text.value, caret = text.selectionStart, typing = keepTyped && document.activeElement === text;
     old.replaceChildren(...fresh.childNodes);
     const renewed = find("[name=q]", old);
     if (typing) { renewed.value = typed; renewed.focus({ preventScroll: true }); renewed.setSelectionRange(caret, caret); }
