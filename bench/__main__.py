@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.facts import machine_facts
+from bench.procfs import busy_share_of_others
 from bench.report import ORDER, Report, render_table, write_report
 from bench.settings import RESULTS, Settings, say
+
+QUIET = 0.05  # share of the cores that others may take before a result says so
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,13 +37,21 @@ def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     for name in [each for each in ORDER if each in options.names]:
         say(f"\n== {name}")
+        busy_before = busy_share_of_others()
         try:
             report = _run(name, options)
         except BenchError as error:
             failed.append(name)
             print(f"bench {name}: {error}", file=sys.stderr, flush=True)
             continue
-        write_report(report, facts, _command(name, options), options.out)
+        if busy_before > QUIET:
+            report = replace(report, notes=[_not_quiet(busy_before), *report.notes])
+        write_report(
+            report,
+            {**facts, "busy_before": round(busy_before, 3)},
+            _command(name, options),
+            options.out,
+        )
         _show(report)
         missed += [str(target) for target in report.targets if not target.met]
     say(f"\n{time.monotonic() - started:.0f} s; results in {_shown(options.out)}")
@@ -92,6 +105,13 @@ def _run(name: str, options: argparse.Namespace) -> Report:
         return report
 
 
+def _not_quiet(busy_share: float) -> str:
+    return (
+        f"The machine was not quiet: other programs kept its cores busy to {busy_share:.0%} before "
+        "the start. Figures, and ratios less so, suffer from it; run again when it is."
+    )
+
+
 def _command(name: str, options: argparse.Namespace) -> str:
     words = ["python -m bench", name]
     if options.seconds != 3:
@@ -114,8 +134,15 @@ def _show(report: Report) -> None:
 
 def _shown(path: Path) -> str:
     resolved = path.absolute()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(path)
+    return (
+        str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(path)
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # An orderly end of the process leaves neither servers nor folders behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -100,9 +100,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if len(labels) > 1:
-        figure.legend(
-            handles, labels, loc="outside upper right", ncols=len(labels), frameon=False
-        )
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
     metadata = {"Date": None} if path.suffix == ".svg" else None
     figure.savefig(path, metadata=metadata, dpi=120)
     pyplot.close(figure)

@@ -176,9 +176,7 @@ def _wait_for(slow: SlowClients, count: int) -> None:
         time.sleep(0.05)
 
 
-def _report(
-    memories: Sequence[Memory], latencies: Sequence[Latency], settings: Settings
-) -> Report:
+def _report(memories: Sequence[Memory], latencies: Sequence[Latency], settings: Settings) -> Report:
     (ours,) = (latency for latency in latencies if latency.proxy == OURS)
     return Report(
         name="connections",
@@ -280,9 +278,7 @@ def _notes(memories: Sequence[Memory], latencies: Sequence[Latency]) -> list[str
 
 def _draw(memories: Sequence[Memory], latencies: Sequence[Latency], path: Path) -> None:
     figure = new_figure(2, 1, title="Connections that wait", width=10, height=3.8)
-    each_opened = {
-        memory.proxy: memory.per_connection(memory.silent) / 1024 for memory in memories
-    }
+    each_opened = {memory.proxy: memory.per_connection(memory.silent) / 1024 for memory in memories}
     each_used = {
         memory.proxy: memory.per_connection(memory.after_a_request) / 1024 for memory in memories
     }

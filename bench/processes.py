@@ -154,5 +154,10 @@ def fetch(
         connection.close()
 
 
+def environment(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the harness's own environment with ``names`` added."""
+    return {**os.environ, **names}
+
+
 def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,3 +100,11 @@ def core_times(core: int) -> CoreTimes:
                 idle=(idle + waiting) / _TICKS_PER_SECOND,
             )
     raise ValueError(f"there is no core {core}")
+
+
+def busy_share_of_others(seconds: float = 1.0) -> float:
+    """Return how busy the usable cores are while this process sleeps for ``seconds``, 0 to 1."""
+    cores = os.sched_getaffinity(0)
+    before = {core: core_times(core) for core in cores}
+    time.sleep(seconds)
+    return sum(core_times(core).since(before[core]).busy_share for core in cores) / len(cores)

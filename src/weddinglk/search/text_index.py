@@ -70,8 +70,9 @@ class TextIndex:
         """Index ``fields``, pairs of weight and text, under ``slot``; slots only increase."""
         weights: dict[str, float] = {}
         for weight, text in fields:
-            for term in self._terms_of(text):
-                weights[term] = weights.get(term, 0.0) + weight
+            for sentence in text.split(". "):  # taglines share sentences: the memo finds them
+                for term in self._terms_of(sentence):
+                    weights[term] = weights.get(term, 0.0) + weight
         postings = self._postings
         for term, weight in weights.items():
             posting = postings.get(term)
@@ -155,9 +156,12 @@ class TextIndex:
     def _score(self, terms: dict[str, float]) -> dict[int, float]:
         """Return the best score each slot has for one word of the question."""
         scores: dict[int, float] = {}
+        # All that a word may mean counts as one term as rare as the commonest of them: otherwise
+        # the rarest word with this beginning would win.
+        commonest = max((len(self._postings[term][0]) for term in terms), default=0)
+        rarity = math.log(1.0 + (self._documents + 1) / (commonest + 0.5))
         for term, variant_weight in terms.items():
             slots, weights = self._postings[term]
-            rarity = math.log(1.0 + (self._documents + 1) / (len(slots) + 0.5))
             factor = variant_weight * rarity * (SATURATION + 1.0)
             for slot, weight in zip(slots, weights, strict=True):
                 score = factor * weight / (weight + SATURATION)
@@ -168,11 +172,7 @@ class TextIndex:
     def _terms_of(self, text: str) -> tuple[str, ...]:
         terms = self._memo.get(text)
         if terms is None:
-            found = []
-            for word in words_of(text):
-                term = self._memo_stem(word)
-                found.append(term)
-            terms = tuple(found)
+            terms = tuple([self._memo_stem(word) for word in words_of(text)])
             if self._is_open:
                 self._memo[text] = terms
         return terms

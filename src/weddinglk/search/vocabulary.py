@@ -1,4 +1,4 @@
-"""What styles, settings, categories and facilities are called, and the words people look for them by.
+"""What styles, settings, categories and facilities are called, and words people use for them.
 
 Labels are what pages show. The search words beside them are indexed with every listing they apply
 to, in all three languages, so that a couple finds a beach in whatever language they ask.
@@ -68,12 +68,12 @@ CATEGORY_WORDS = {
         "makeup beautician bridal dresser salon hair mehendi henna රූපලාවණ්‍ය මේකප් කොණ්ඩා "
         "ஒப்பனை மேக்கப் மருதாணி அழகு"
     ),
-    VendorCategory.CAKES: "cake baker bakery structure sweets කේක් ගෙඩිය රසකැවිලි கேக்குகள் இனிப்பு பேக்கரி",
+    VendorCategory.CAKES: "cake baker bakery sweets කේක් ගෙඩිය රසකැවිලි கேக்குகள் இனிப்பு பேக்கரி",
     VendorCategory.TRANSPORT: (
         "car cars vintage limousine bus hire driver රථ මෝටර් රථ වාහන බස් கார் வாகனம் பேருந்து வாடகை"
     ),
     VendorCategory.CEREMONY: (
-        "registrar priest nekath astrologer jayamangala gatha ashtaka kapuruwa celebrant poruwa nikah "
+        "registrar priest nekath astrologer jayamangala gatha ashtaka celebrant poruwa nikah "
         "නැකැත් අෂ්ටක ජයමංගල ගාථා විවාහ රෙජිස්ට්‍රාර් ஐயர் குருக்கள் முகூர்த்தம் பதிவாளர் நிக்காஹ்"
     ),
 }
@@ -106,9 +106,11 @@ FACILITY_LABELS = {
 
 # Words of nearly every listing or question: they narrow nothing.
 STOP_WORDS = frozenset(
-    "a an and any are at best by can do find for from good i in is it lanka lankan me my near need "
-    "nice of on or our place sri srilanka the to venue venues vendor vendors want we wedding weddings "
-    "where who with "
-    "සහ හා සඳහා විවාහ මංගල මංගල්‍ය අසල ළඟ මට අපට ඕනෑ හොඳ ස්ථාන ශ්‍රී ලංකා ලංකාව "
-    "மற்றும் திருமண திருமணம் கல்யாணம் அருகில் நல்ல எனக்கு வேண்டும் இலங்கை இலங்கையில் இடம்".split()
+    (
+        "a an and any are at best by can do find for from good i in is it lanka lankan me my near "  # noqa: SIM905 -- read as text
+        "need nice of on or our place sri srilanka the to venue venues vendor vendors want we "
+        "wedding weddings where who with "
+        "සහ හා සඳහා විවාහ මංගල මංගල්‍ය අසල ළඟ මට අපට ඕනෑ හොඳ ස්ථාන ශ්‍රී ලංකා ලංකාව "
+        "மற்றும் திருமண திருமணம் கல்யாணம் அருகில் நல்ல எனக்கு வேண்டும் இலங்கை இலங்கையில் இடம்"
+    ).split()
 )

@@ -18,30 +18,30 @@ DISTRICT_WEIGHTS = {
 }  # fmt: skip
 
 COAST = frozenset(
-    "mount-lavinia dehiwala negombo wattala kalutara panadura beruwala aluthgama wadduwa galle "
+    "mount-lavinia dehiwala negombo wattala kalutara panadura beruwala aluthgama wadduwa galle "  # noqa: SIM905 -- read as text
     "unawatuna hikkaduwa bentota ambalangoda koggala talpe ahangama balapitiya matara weligama "
     "mirissa dickwella dondra hambantota tangalle jaffna point-pedro valvettithurai mannar pesalai "
     "talaimannar mullaitivu batticaloa pasikudah kalmunai akkaraipattu arugam-bay pottuvil "
     "trincomalee nilaveli uppuveli kalpitiya chilaw marawila wennappuwa".split()
 )
 HILLS = frozenset(
-    "nuwara-eliya hatton talawakele nanu-oya ramboda ginigathena ragala bandarawela ella haputale "
+    "nuwara-eliya hatton talawakele nanu-oya ramboda ginigathena ragala bandarawela ella haputale "  # noqa: SIM905 -- read as text
     "welimada diyatalawa badulla gampola nawalapitiya digana rattota balangoda belihuloya deniyaya "
     "kitulgala kotapola pussellawa passara haldummulla lunugala maskeliya bogawanthalawa".split()
 )
 OLD_TOWNS = frozenset(
-    "galle colombo kandy nuwara-eliya jaffna negombo matara trincomalee batticaloa kalutara matale "
-    "ratnapura kurunegala mannar bentota balapitiya peradeniya kadugannawa mawanella chilaw ambalangoda "
-    "sri-jayewardenepura-kotte panadura badulla anuradhapura".split()
+    "galle colombo kandy nuwara-eliya jaffna negombo matara trincomalee batticaloa kalutara matale "  # noqa: SIM905 -- read as text
+    "ratnapura kurunegala mannar bentota balapitiya peradeniya kadugannawa mawanella chilaw "
+    "ambalangoda sri-jayewardenepura-kotte panadura badulla anuradhapura".split()
 )
 HOLIDAY_TOWNS = frozenset(
-    "dambulla sigiriya habarana giritale polonnaruwa anuradhapura kandy digana nuwara-eliya ella "
+    "dambulla sigiriya habarana giritale polonnaruwa anuradhapura kandy digana nuwara-eliya ella "  # noqa: SIM905 -- read as text
     "bandarawela tissamaharama kataragama belihuloya kitulgala negombo bentota beruwala wadduwa "
     "hikkaduwa unawatuna koggala weligama mirissa tangalle hambantota pasikudah nilaveli uppuveli "
     "trincomalee arugam-bay kalpitiya marawila jaffna".split()
 )
 CITIES = frozenset(
-    "colombo mount-lavinia dehiwala sri-jayewardenepura-kotte battaramulla nugegoda maharagama "
+    "colombo mount-lavinia dehiwala sri-jayewardenepura-kotte battaramulla nugegoda maharagama "  # noqa: SIM905 -- read as text
     "moratuwa gampaha negombo wattala kandana ja-ela kelaniya kandy katugastota peradeniya galle "
     "matara kurunegala jaffna batticaloa ratnapura badulla anuradhapura kalutara panadura".split()
 )

@@ -1,4 +1,4 @@
-"""Makes the reviews: what couples write follows the stars they give, and these the hidden quality."""
+"""Makes the reviews: words follow the stars that couples give, and these the hidden quality."""
 
 from __future__ import annotations
 
