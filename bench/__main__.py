@@ -133,10 +133,8 @@ def _show(report: Report) -> None:
 
 
 def _shown(path: Path) -> str:
-    resolved = path.absolute()
-    return (
-        str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(path)
-    )
+    whole, here = path.absolute(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ def run(settings: Settings) -> Report:
             f"One request and its answer ({SMALL_BYTES} bytes, two instances, default policy: "
             f"metrics, ids and balancing on) through the gateway's own objects, without sockets. "
             f"{_REPETITIONS} measurements of {_EXCHANGES:,} exchanges; the lowest is the steadiest "
-            f"figure, since whatever disturbs a measurement makes it longer. Processor time of the thread."
+            f"figure, since whatever disturbs a measurement makes it longer. Times are processor "
+            f"time of the thread, so that other programs do not count."
         ),
         tables=[_table(spreads, before)],
         targets=[],

@@ -157,8 +157,8 @@ def _report(measured: Measurements, walk: Sequence[str], load: Load, settings: S
             f"stands in front of the same Unix sockets with one worker and least connections, ours "
             f"under the site's own policy (routes, affinity, health). wrk walks {len(walk)} pages "
             f"with a browser's headers over {CONNECTIONS} connections. Nothing is cached. "
-            f"{settings.rounds * ROUNDS_FACTOR} interleaved rounds of {load.seconds} s; medians, with the lowest "
-            f"and the highest; ratios are requests/s within a round."
+            f"{settings.rounds * ROUNDS_FACTOR} interleaved rounds of {load.seconds} s; medians, "
+            f"with the lowest and the highest; ratios are requests/s within a round."
         ),
         tables=[_table(measured)],
         targets=[

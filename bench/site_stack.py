@@ -123,5 +123,6 @@ def _instances(admin: int) -> tuple[str, ...]:
 
 def _policy_file() -> Path:
     spec = find_spec("weddinglk")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent / "site.toml"

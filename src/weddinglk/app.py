@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
 from weddinglk.web import api, compare, discovery, home, pictures, search, vendors, venues
-from weddinglk.web.errors import on_failure, on_http_exception
+from weddinglk.web.errors import on_database_failure, on_failure, on_http_exception
 from weddinglk.web.language import LanguageMiddleware
 from weddinglk.web.problem import describe_problems, on_invalid_request
 from weddinglk.web.site import build_site
@@ -66,6 +66,7 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # Starlette's redirect would lose the language prefix
     )
     # Plain Starlette routes: pages have no use for FastAPI's validation and pay nothing for it.
     for noun in (discovery, pictures, home, venues, vendors, search, compare):
@@ -75,6 +76,7 @@ def create_app(
     app.add_middleware(LanguageMiddleware)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(PyMongoError, on_database_failure)
     app.add_exception_handler(Exception, on_failure)
     return app
 

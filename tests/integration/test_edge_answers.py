@@ -484,10 +484,11 @@ async def test_the_folder_itself_may_be_turned_round(served: Served) -> None:
 
 async def test_an_unreadable_file_is_not_found(served: Served) -> None:
     path = served.files / "closed.txt"
-    path.write_text("closed")
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
+    if os.geteuid() == 0:  # who may read everything, but not what leads nowhere
+        path.symlink_to(path)
+    else:
+        path.write_text("closed")
+        path.chmod(0)
     assert (await ask(served, "GET", "/static/closed.txt")).status == 404
 
 

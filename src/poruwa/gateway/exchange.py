@@ -101,7 +101,12 @@ class Exchange:
         close, upgrade, self.nominated = head.connection_options()
         self.keep_alive = not close
         self.is_upgrade = (
-            upgrade and framing == 0 and head.minor_version == 1 and b"upgrade" in head.fields
+            upgrade
+            and framing == 0
+            and head.minor_version == 1
+            and b"upgrade" in head.fields
+            # RFC 9113 section 3.1 dropped it; requests inside would pass by every rule of ours.
+            and b"h2c" not in head.fields[b"upgrade"].lower()
         )
         self.client_address = client.peer_host or "unix"
         self.is_secure = False

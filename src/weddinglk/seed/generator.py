@@ -14,6 +14,7 @@ from random import Random
 
 from weddinglk.domain import Review, Vendor, VendorCategory, Venue
 from weddinglk.seed.calendar import booked_dates
+from weddinglk.seed.fragments import Deck
 from weddinglk.seed.geography import DISTRICT_WEIGHTS, shares
 from weddinglk.seed.people import NameMaker
 from weddinglk.seed.reviews import make_review
@@ -50,10 +51,10 @@ def generate(size: Size = Size.FULL, anchor: date = DEFAULT_ANCHOR) -> Marketpla
     """
     venue_count, vendor_count, review_count = size.value
     rng = Random(f"{_SEED}/listings")  # noqa: S311 -- repeatable, not secret
-    names = NameMaker()
+    names, deck = NameMaker(), Deck()
     venue_quality = [_quality(rng) for _ in range(venue_count)]
     venues = [
-        make_venue(rng, names, index + 1, district, venue_quality[index])
+        make_venue(rng, names, deck, index + 1, district, venue_quality[index])
         for index, district in enumerate(_districts(rng, venue_count))
     ]
     vendor_quality = [_quality(rng) for _ in range(vendor_count)]
@@ -62,6 +63,7 @@ def generate(size: Size = Size.FULL, anchor: date = DEFAULT_ANCHOR) -> Marketpla
         make_vendor(
             rng,
             names,
+            deck,
             index + 1,
             district,
             vendor_quality[index],

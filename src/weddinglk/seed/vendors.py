@@ -9,7 +9,7 @@ from random import Random
 
 from weddinglk.domain import Place, PriceLine, Text, Vendor, VendorCategory
 from weddinglk.places import place_table
-from weddinglk.seed.fragments import filled, paragraph, sections, tagline, texts, words
+from weddinglk.seed.fragments import Deck, filled, paragraph, sections, texts, words
 from weddinglk.seed.geography import place_in
 from weddinglk.seed.people import Community, NameMaker, community_in, spoken_languages
 
@@ -87,6 +87,7 @@ TRADES = (
 def make_vendor(
     rng: Random,
     names: NameMaker,
+    deck: Deck,
     vendor_id: int,
     district: str,
     quality: float,
@@ -97,6 +98,7 @@ def make_vendor(
     Args:
         rng: where chance comes from.
         names: makes its name, unlike all others.
+        deck: deals its tagline.
         vendor_id: its id.
         district: a district's id.
         quality: 0.0-1.0, never shown: prices, and later reviews, follow it.
@@ -110,9 +112,14 @@ def make_vendor(
         id=vendor_id,
         name=names.name(rng, words("vendors", f"{trade.key}.names"), community, place.name.en),
         category=trade.category,
-        tagline=tagline(
-            filled(rng.choice(texts("vendors", f"{trade.key}.opening")), place.name),
-            filled(rng.choice(texts("vendors", f"{trade.key}.promise")), place.name),
+        tagline=filled(
+            deck.tagline(
+                rng,
+                trade.key,
+                texts("vendors", f"{trade.key}.opening"),
+                texts("vendors", f"{trade.key}.promise"),
+            ),
+            place.name,
         ),
         description=_description(rng, trade.key, place, years),
         district=district,

@@ -15,7 +15,7 @@ from weddinglk.domain import (
     VenueSetting,
     VenueStyle,
 )
-from weddinglk.seed.fragments import filled, paragraph, tagline, texts, words
+from weddinglk.seed.fragments import Deck, filled, paragraph, texts, words
 from weddinglk.seed.geography import COAST, HILLS, place_in, style_at
 from weddinglk.seed.people import NameMaker, community_in
 
@@ -111,13 +111,14 @@ _LABELS = {
 
 
 def make_venue(
-    rng: Random, names: NameMaker, venue_id: int, district: str, quality: float
+    rng: Random, names: NameMaker, deck: Deck, venue_id: int, district: str, quality: float
 ) -> Venue:
     """Return a venue of ``district`` without reviews and bookings.
 
     Args:
         rng: where chance comes from.
         names: makes its name, unlike all others.
+        deck: deals its tagline.
         venue_id: its id.
         district: a district's id.
         quality: 0.0-1.0, never shown: prices, and later reviews and bookings, follow it.
@@ -134,7 +135,7 @@ def make_venue(
     return Venue(
         id=venue_id,
         name=names.name(rng, words("names", f"venue.{main}"), community, place.name.en),
-        tagline=_tagline(rng, main, place),
+        tagline=_tagline(rng, deck, main, place),
         description=_description(rng, main, place, guests_max),
         district=district,
         place=place.id,
@@ -224,10 +225,9 @@ def _prices(
     return tuple(lines)
 
 
-def _tagline(rng: Random, main: VenueStyle, place: Place) -> Text:
-    opening = rng.choice(texts("venues", f"{main}.opening"))
-    promise = rng.choice(texts("venues", f"{main}.promise"))
-    return tagline(filled(opening, place.name), filled(promise, place.name))
+def _tagline(rng: Random, deck: Deck, main: VenueStyle, place: Place) -> Text:
+    promises = texts("venues", f"{main}.promise") + texts("venues", "any.promise")
+    return filled(deck.tagline(rng, main, texts("venues", f"{main}.opening"), promises), place.name)
 
 
 def _description(rng: Random, main: VenueStyle, place: Place, guests_max: int) -> Text:

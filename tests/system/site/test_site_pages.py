@@ -159,6 +159,16 @@ def test_not_found(site: httpx.Client, path: str) -> None:
     assert "<script>" not in response.text
 
 
+def test_a_trailing_slash_is_taken_off(site: httpx.Client) -> None:
+    """F, D8: within the language and the host; never to a host the path names."""
+    response = site.get("/si/venues/?style=beach")
+    assert response.status_code == 308
+    assert response.headers["location"] == "/si/venues?style=beach"
+    for path in ("//example.org/", "/\\example.org/", "/%2f/example.org/", "/en//example.org/"):
+        answer = site.get(httpx.URL(str(site.base_url).rstrip("/") + path))
+        assert answer.status_code == 404, path
+
+
 def test_other_methods_are_refused(site: httpx.Client) -> None:
     """F: 405 with Allow, a page of our own."""
     response = site.post("/venues")

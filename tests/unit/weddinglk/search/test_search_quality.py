@@ -1,4 +1,4 @@
-"""What a couple types and what must come first, as data, over the small generated marketplace (F)."""
+"""What a couple types and what must come first, over the small generated marketplace (F)."""
 
 from __future__ import annotations
 

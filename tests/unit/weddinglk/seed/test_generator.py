@@ -114,7 +114,7 @@ def test_ratings_are_the_means_of_reviews(full: Marketplace) -> None:
 
 
 def test_a_page_of_results_is_varied(full: Marketplace) -> None:
-    """No page of 24 shows the same tagline more than three times."""
+    """No page of 24 shows one tagline again and again."""
     for style in VenueStyle:
         page = [venue for venue in full.venues if venue.styles[0] is style][:24]
         assert max(Counter(venue.tagline.en for venue in page).values()) <= 4
@@ -145,9 +145,9 @@ def test_fragments_are_written_in_their_scripts(name: str) -> None:
 
 def test_poya_days_of_2025() -> None:
     """The twelve gazetted ones."""
-    gazetted = "01-13 02-12 03-13 04-12 05-12 06-10 07-10 08-08 09-07 10-06 11-05 12-04".split()
+    gazetted = "01-13 02-12 03-13 04-12 05-12 06-10 07-10 08-08 09-07 10-06 11-05 12-04"
     found = sorted(day.strftime("%m-%d") for day in poya_days(date(2025, 1, 1), 365))
-    assert found == gazetted
+    assert " ".join(found) == gazetted
 
 
 def test_shares_add_up_and_leave_nobody_out() -> None:
