@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 from types import TracebackType
 from typing import Any
 
@@ -89,6 +90,11 @@ class RawClient:
 
     def finish_sending(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """End the connection at once, both ways, as a process does that is killed."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
 
     def close(self) -> None:
         self.sock.close()

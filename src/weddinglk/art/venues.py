@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weddinglk.art import nature
 from weddinglk.art.canvas import HEIGHT, WIDTH, Canvas, short
-from weddinglk.art.palette import Festive, Light
+from weddinglk.art.palette import FESTIVE, Festive, Light
 
 
 def beach(canvas: Canvas, light: Light, festive: Festive) -> None:
@@ -101,7 +101,9 @@ def ballroom(canvas: Canvas, light: Light, festive: Festive) -> None:
     )
     canvas.beads("M0 24Q60 76 120 26Q180 80 240 28Q300 80 360 26Q420 76 480 24", festive.trim, 5, 8)
     _chandelier(canvas, canvas.between(205, 275), canvas.between(48, 66), festive)
-    nature.canopy(canvas, 240, 232, 0.72, festive)
+    pale, dark = FESTIVE[1], FESTIVE[0]
+    stage = festive if not deep else (dark if festive is pale else pale)  # stands out of the wall
+    nature.canopy(canvas, 240, 232, 0.72, stage)
     canvas.ellipse(240, 262, 170, 16, "#fff", ' opacity=".12"')
     _define_table(canvas, festive)
     for x, y, size in ((78, 262, 1.0), (402, 262, 1.0), (160, 296, 1.25), (330, 300, 1.25)):

@@ -19,8 +19,8 @@ def icon_maker(sprite_url: str) -> Callable[..., Markup]:
     def icon(name: str, extra_class: str = "") -> Markup:
         classes = f"icon {extra_class}" if extra_class else "icon"
         return Markup(  # noqa: S704
-            f'<svg class="{escape(classes)}" width="20" height="20" aria-hidden="true" '
-            f'focusable="false"><use href="{escape(sprite_url)}#{escape(name)}"/></svg>'
+            f'<svg class="{escape(classes)}" aria-hidden="true">'
+            f'<use href="{escape(sprite_url)}#{escape(name)}"/></svg>'
         )
 
     return icon

@@ -47,4 +47,4 @@ def test_icons_are_decoration_and_escaped() -> None:
     icon = icon_maker("/static/x/icons.svg")
     assert 'aria-hidden="true"' in icon("star", "on")
     assert 'class="icon on"' in icon("star", "on")
-    assert '"><' not in icon('x"><b', 'y"><b').replace('false"><use', "")
+    assert "<b" not in icon('x"><b', 'y"><b')
