@@ -57,7 +57,6 @@ def draw_bars(
     title: str,
     unit: str,
     form: str = "{:,.0f}",
-    log: bool = False,
 ) -> None:
     """Draw a bar per group and series: ``(median, low, high)``, the last two as a whisker."""
     width = _BARS_WIDTH / len(series)
@@ -66,14 +65,12 @@ def draw_bars(
         offset = (number - (len(series) - 1) / 2) * width
         places = [group + offset for group in range(len(groups))]
         medians = [value[0] for value in values]
-        whiskers = [
-            [value[0] - value[1] for value in values],
-            [value[2] - value[0] for value in values],
-        ]
         axes.bar(
-            places, medians, width * 0.92, label=name, color=COLOURS.get(name) or next(others),
-            yerr=whiskers, error_kw={"elinewidth": 0.9, "capsize": 2, "ecolor": _INK},
+            places, medians, width * 0.92, label=name, color=COLOURS.get(name) or next(others)
         )  # fmt: skip
+        for place, (_, low, high) in zip(places, values, strict=True):
+            if low < high:
+                axes.plot([place, place], [low, high], color=_INK, linewidth=0.9)
         for place, value in zip(places, values, strict=True):
             axes.annotate(
                 form.format(value[0]), (place, value[2]), xytext=(0, 3),
@@ -89,8 +86,6 @@ def draw_bars(
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_FAINT)
-    if log:
-        axes.set_yscale("log")
     axes.margins(y=0.14)
 
 

@@ -322,7 +322,8 @@ def _draw(measured: Measurements, path: Path) -> None:
     )
     groups = [f"{connections} conn." for connections in CONNECTIONS]
     for column, variant in enumerate(VARIANTS):
-        rates, p99s = ({name: [] for name in NAMES} for _ in range(2))  # type: ignore[var-annotated]
+        rates: dict[str, list[tuple[float, float, float]]] = {name: [] for name in NAMES}
+        p99s: dict[str, list[tuple[float, float, float]]] = {name: [] for name in NAMES}
         for name in NAMES:
             for connections in CONNECTIONS:
                 rate = spread(measured.rates(variant, connections, name))
@@ -331,11 +332,11 @@ def _draw(measured: Measurements, path: Path) -> None:
                 p99s[name].append((p99.median, p99.low, p99.high))
         draw_bars(
             figure.axes[column], groups, rates,
-            title=variant.name, unit="1,000 requests/s (higher is better)", form="{:.1f}",
+            title=f"{variant.name}: throughput", unit="1,000 requests/s (higher is better)",
+            form="{:.1f}",
         )  # fmt: skip
         draw_bars(
             figure.axes[len(VARIANTS) + column], groups, p99s,
-            title=variant.name, unit="p99 ms, logarithmic (lower is better)", form="{:.2f}",
-            log=True,
+            title=f"{variant.name}: p99", unit="ms (lower is better)", form="{:.2f}",
         )  # fmt: skip
     save_figure(figure, path)

@@ -110,6 +110,7 @@ class Origin:
         self.connections: list[OriginConnection] = []
         self._handlers: dict[bytes, Handler] = {}
         self.default: Handler = self.describe
+        self.keeps_calls = True
         if path is not None:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.bind(str(path))
@@ -154,7 +155,8 @@ class Origin:
         if path == HEALTH_PATH:
             call.reply(b"ok")
             return
-        self.calls.append(call)
+        if self.keeps_calls:
+            self.calls.append(call)
         self._handlers.get(path, self.default)(call)
 
     def describe(self, call: Call) -> None:

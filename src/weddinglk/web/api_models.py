@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from weddinglk.art.picture import picture_url
 from weddinglk.catalogue import Catalogue
 from weddinglk.domain import (
     District,
@@ -74,6 +75,7 @@ class VenueSummary(Model):
     name: str
     tagline: str
     url: str = Field(description="Path of its page.", examples=["/en/venues/12"])
+    picture: str = Field(description="Path of its drawn picture (SVG).")
     district: NamedModel
     place: NamedModel
     styles: list[VenueStyle]
@@ -116,6 +118,7 @@ class VendorSummary(Model):
     category: VendorCategory
     tagline: str
     url: str = Field(description="Path of its page.", examples=["/en/vendors/cakes/7"])
+    picture: str = Field(description="Path of its drawn picture (SVG).")
     district: NamedModel
     place: NamedModel
     price_from_lkr: int
@@ -243,6 +246,7 @@ def _venue_summary(venue: Venue, language: str, catalogue: Catalogue) -> dict[st
         "name": venue.name,
         "tagline": venue.tagline.in_language(language),
         "url": f"/{language}/venues/{venue.id}",
+        "picture": picture_url(venue),
         "district": _named(catalogue.district(venue.district), venue.district, language),
         "place": _named(catalogue.place(venue.place), venue.place, language),
         "styles": list(venue.styles),
@@ -262,6 +266,7 @@ def _vendor_summary(vendor: Vendor, language: str, catalogue: Catalogue) -> dict
         "category": vendor.category,
         "tagline": vendor.tagline.in_language(language),
         "url": f"/{language}/vendors/{vendor.category}/{vendor.id}",
+        "picture": picture_url(vendor),
         "district": _named(catalogue.district(vendor.district), vendor.district, language),
         "place": _named(catalogue.place(vendor.place), vendor.place, language),
         "price_from_lkr": vendor.price_from_lkr,

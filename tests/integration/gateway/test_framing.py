@@ -185,3 +185,23 @@ def test_chunked_body_in_every_sound_form(gateway: GatewayProcess) -> None:
         answer = account(client.response())
     assert answer["body"] == "hello!0123456789"
     assert "X-T".lower() not in dict(answer["fields"])
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: 1\r\n\r\n",
+    ],
+)
+def test_two_segments_cut_anywhere(gateway: GatewayProcess, framed: bytes) -> None:
+    """A request and the next one's beginning, cut at every byte: always the same two requests."""
+    request = b"POST /cut HTTP/1.1\r\nHost: weddinglk.test\r\n" + framed
+    data = request + b"GET /next HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n"
+    with gateway.connect() as client:
+        for at in range(1, len(data)):
+            client.send(data[:at])
+            client.send(data[at:])
+            first, second = account(client.response()), account(client.response())
+            assert (first["target"], first["body"]) == ("/cut", "hello"), at
+            assert (second["target"], second["body"]) == ("/next", ""), at

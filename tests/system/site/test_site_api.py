@@ -32,7 +32,9 @@ def test_answers_have_their_documented_shape(
 
 
 def test_lists_of_places_and_suggestions(site: httpx.Client) -> None:
-    """F: 25 districts; a few suggestions that lead to pages."""
+    """F: 25 districts; a few suggestions that lead to pages; pictures that are there."""
+    picture = site.get("/api/v1/venues/1").json()["picture"]
+    assert site.get(picture).headers["content-type"] == "image/svg+xml"
     districts = site.get("/api/v1/districts?lang=ta").json()
     assert len(districts) == 25
     assert {d["name"] for d in districts if d["id"] == "kandy"} == {"கண்டி"}

@@ -1,0 +1,174 @@
+"""h11 as the second parser: what we accept, it must accept, and read alike.
+
+Used by the property tests and the fuzz targets. The other direction does not hold on purpose: we
+refuse much that h11 takes.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from poruwa.net.http1 import (
+    HOP_BY_HOP,
+    ChunkedDecoder,
+    Head,
+    Refused,
+    parse_request_head,
+    parse_response_head,
+)
+from poruwa.rules.message import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    RefusalReason,
+    request_framing,
+    response_framing,
+)
+
+_LIMIT_BYTES = 1 << 20
+
+
+class Disagreement(AssertionError):
+    """Two parsers read the same bytes differently."""
+
+
+def compare_request(data: bytes) -> bool:
+    """Compare the reading of one request at the start of ``data``; True if we take all of it.
+
+    Raises:
+        Disagreement: we take what h11 refuses or reads otherwise.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4:
+        return False
+    try:
+        head = parse_request_head(data[:end])
+    except Refused:
+        return False
+    framing = request_framing(head.fields, minor_version=head.minor_version)
+    if isinstance(framing, RefusalReason):
+        return False
+    check_block(head)
+    ours = take_body(framing, data[end:])
+    peer = h11.Connection(h11.SERVER, max_incomplete_event_size=_LIMIT_BYTES)
+    try:
+        peer.receive_data(data)
+        event = peer.next_event()
+        if not isinstance(event, h11.Request):
+            raise Disagreement(f"h11 sees {event!r} in {data!r}")
+        if event.method != head.method:
+            raise Disagreement(f"method {head.method!r}, h11 {event.method!r}")
+        if not (event.target == head.target or event.target.lower().startswith(b"http")):
+            raise Disagreement(f"target {head.target!r}, h11 {event.target!r}")
+        compare_fields(head, list(event.headers))
+        theirs = body_events(peer)
+    except h11.RemoteProtocolError as error:
+        if ours is None:
+            return False  # both find the body wrong, or we found it first
+        raise Disagreement(f"h11 refuses {data!r}: {error}") from error
+    if ours is None:
+        return False
+    body, complete, rest = ours
+    if theirs != (body, complete, rest):
+        raise Disagreement(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
+    return complete
+
+
+def compare_response(data: bytes, *, answers_head: bool = False) -> bool:
+    """Compare the reading of one final response; True if we take its head and body."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4:
+        return False
+    try:
+        head = parse_response_head(data[:end])
+    except Refused:
+        return False
+    framing = response_framing(
+        head.fields, status=head.status, minor_version=head.minor_version, answers_head=answers_head
+    )
+    if isinstance(framing, RefusalReason) or head.status < 200:
+        return False
+    check_block(head)
+    ours = take_body(framing, data[end:])
+    peer = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LIMIT_BYTES)
+    method = "HEAD" if answers_head else "GET"
+    peer.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
+    peer.send(h11.EndOfMessage())
+    try:
+        peer.receive_data(data)
+        event = peer.next_event()
+        if not isinstance(event, h11.Response):
+            raise Disagreement(f"h11 sees {event!r} in {data!r}")
+        if (event.status_code, event.reason) != (head.status, head.reason):
+            raise Disagreement(f"status {head.status} {head.reason!r}, h11 {event!r}")
+        compare_fields(head, list(event.headers))
+        theirs = body_events(peer)
+    except h11.RemoteProtocolError as error:
+        if ours is None or head.status > 999:
+            return False
+        raise Disagreement(f"h11 refuses {data!r}: {error}") from error
+    if ours is None:
+        return False
+    if theirs[:2] != ours[:2] or (framing != UNTIL_CLOSE and theirs[2] != ours[2]):
+        raise Disagreement(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
+    return True
+
+
+def take_body(framing: int, data: bytes) -> tuple[bytes, bool, bytes] | None:
+    """Return our body, whether it is whole, and the rest; None when it is refused."""
+    if framing == UNTIL_CLOSE:
+        return data, False, b""
+    if framing == CHUNKED:
+        decoder = ChunkedDecoder()
+        try:
+            body = decoder.feed(data)
+        except Refused:
+            return None
+        return body, decoder.is_complete, decoder.rest
+    if len(data) < framing:
+        return data, False, b""
+    return data[:framing], True, data[framing:]
+
+
+def body_events(peer: h11.Connection) -> tuple[bytes, bool, bytes]:
+    """Return h11's body, whether it is whole, and the rest."""
+    body = b""
+    while True:
+        event = peer.next_event()
+        if isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            return body, True, peer.trailing_data[0]
+        else:
+            return body, False, b""
+
+
+def compare_fields(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
+    """Compare the fields that rules read with h11's; absence too."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in fields:
+        separator = b"; " if name == b"cookie" else b", "
+        joined[name] = joined[name] + separator + value if name in joined else value
+    for name, value in head.fields.items():
+        theirs = joined.get(name)
+        # h11 merges equal lengths; we refuse repeated ones before this comparison matters.
+        if theirs != value and name != b"content-length":
+            raise Disagreement(f"field {name!r}: {value!r}, h11 {theirs!r}")
+    for name in (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"):
+        if name in joined and name not in head.fields:
+            raise Disagreement(f"field {name!r} was overlooked in {head.raw!r}")
+
+
+def check_block(head: Head) -> None:
+    """The lines passed on are the received ones but those taken out, in their order."""
+    lines = head.raw[:-4].split(b"\r\n")[1:]
+    nominated = head.connection_options()[2]
+    for extra in (None, nominated):
+        without = HOP_BY_HOP | {b"host"}
+        kept = [
+            line
+            for line in lines
+            if line.partition(b":")[0].lower() not in without | (extra or frozenset())
+        ]
+        expected = b"".join(b"\r\n" + line for line in kept)
+        if head.block_without(without, extra) != expected:
+            raise Disagreement(f"{head.block_without(without, extra)!r} is not {expected!r}")
