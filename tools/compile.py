@@ -30,6 +30,7 @@ MODULES = (
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/balancer.py",
     "poruwa/gateway/exchange.py",
+    "poruwa/gateway/outbox.py",
     "poruwa/gateway/gateway.py",
     "poruwa/gateway/heads.py",
     "poruwa/gateway/listener.py",

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from poruwa.config.address import parse_address
-from poruwa.config.model import AffinityFailover, BalancingMethod, Limits, Timeouts
-from poruwa.config.model import Gateway as GatewaySection
+from poruwa.config.model import AffinityFailover, BalancingMethod, Policy
 from poruwa.config.model import Pool as PoolSection
 from poruwa.gateway.local_bus import InstanceEntry
+from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
 from poruwa.gateway.upstream import InstanceConnections
 from poruwa.rules.affinity import AffinityTable, find_cookie
@@ -59,10 +59,10 @@ class Pool:
     """The instances of one pool; ``choose`` is called once per try of a request.
 
     Args:
-        section: the pool's policy.
+        section: the pool's part of ``policy``.
         entries: its instances with their slots in the shared memory.
         shared: the machine's view; row: this worker's own cells in it.
-        loop: the worker's event loop, for connections and the queue's deadlines.
+        outbox: what connections write to.
     """
 
     def __init__(
@@ -70,18 +70,16 @@ class Pool:
         section: PoolSection,
         entries: Sequence[InstanceEntry],
         *,
+        policy: Policy,
         shared: SharedState,
         row: WorkerRow,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        timeouts: Timeouts,
-        queue: GatewaySection,
+        outbox: Outbox,
     ) -> None:
         self.name = section.name
         self.row = row
         self._shared = shared
-        self._loop = loop
-        self._queue = queue
+        self._loop = outbox.loop
+        self._queue_requests = policy.gateway.queue_requests
         self._waiting: deque[Waiter] = deque()
         self._choose = _CHOOSERS[section.method]
         self._max_in_flight = section.max_in_flight_per_instance
@@ -93,7 +91,7 @@ class Pool:
         self._loads_span: tuple[int, int] | None = None  # first slot and count, if side by side
         self._avoiding_until = 0.0
         self.instances = tuple(
-            Instance(entry, _connections(entry, loop, limits, timeouts)) for entry in entries
+            Instance(entry, _connections(entry, policy, outbox)) for entry in entries
         )
         self._by_name = {instance.name: instance for instance in self.instances}
         affinity = section.affinity
@@ -159,7 +157,7 @@ class Pool:
 
     def wait(self, waiter: Waiter) -> bool:
         """Queue ``waiter`` until an instance is ready; False when the queue is full."""
-        if len(self._waiting) >= self._queue.queue_requests:
+        if len(self._waiting) >= self._queue_requests:
             return False
         self._waiting.append(waiter)
         return True
@@ -230,14 +228,12 @@ class Pool:
         return state != InstanceState.DOWN and instance.avoid_until <= self._loop.time()
 
 
-def _connections(
-    entry: InstanceEntry, loop: asyncio.AbstractEventLoop, limits: Limits, timeouts: Timeouts
-) -> InstanceConnections:
+def _connections(entry: InstanceEntry, policy: Policy, outbox: Outbox) -> InstanceConnections:
     return InstanceConnections(
         parse_address(entry.address),
-        loop,
-        limit=limits.upstream_connections_per_instance,
-        connect_seconds=timeouts.connect_seconds,
-        idle_seconds=timeouts.upstream_idle_seconds,
-        head_limit_bytes=limits.header_bytes,
+        outbox,
+        limit=policy.limits.upstream_connections_per_instance,
+        connect_seconds=policy.timeouts.connect_seconds,
+        idle_seconds=policy.timeouts.upstream_idle_seconds,
+        head_limit_bytes=policy.limits.header_bytes,
     )

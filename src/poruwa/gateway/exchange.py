@@ -265,8 +265,8 @@ class Exchange:
         connection = self.connection
         if connection is not None and connection.stage is Stage.HALF_CLOSED:
             self.client.close()
-        elif connection is not None and not connection.transport.is_closing():
-            connection.transport.write_eof()
+        elif connection is not None:
+            connection.write_eof()
 
     @property
     def is_queued(self) -> bool:
@@ -401,11 +401,11 @@ class Exchange:
         self.client.write(data)
 
     def on_tunnel_eof(self) -> None:
-        transport = self.client.transport
-        if self.client.eof or not transport.can_write_eof():  # over TLS there is no half
-            self.client.close()
-        elif not transport.is_closing():
-            transport.write_eof()
+        client = self.client
+        if client.eof or not client.transport.can_write_eof():  # over TLS there is no half
+            client.close()
+        else:
+            client.write_eof()
 
     def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None:
         """The connection ended, or what came on it is not HTTP."""

@@ -21,6 +21,7 @@ from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
+from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.observe.access_log import AccessLog, LineClock, access_line
@@ -53,6 +54,7 @@ class Gateway:
         folder: Path,
     ) -> None:
         self.loop = loop
+        self.outbox = Outbox(loop)
         self.row = row
         self.limits = policy.limits
         self.timeouts = policy.timeouts
@@ -72,12 +74,10 @@ class Gateway:
             section.name: Pool(
                 section,
                 entries.get(section.name, ()),
+                policy=policy,
                 shared=shared,
                 row=row,
-                loop=loop,
-                limits=policy.limits,
-                timeouts=policy.timeouts,
-                queue=policy.gateway,
+                outbox=self.outbox,
             )
             for section in policy.pools
         }

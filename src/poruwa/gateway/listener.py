@@ -165,6 +165,11 @@ class ClientConnection:
         self._writing_paused = True
         if self.exchange is not None:
             self.exchange.on_client_writable(writable=False)
+        elif self.phase is Phase.HEAD:
+            # No next request before this answer is on its way: else a client that asks and never
+            # reads could make us hold any number of answers.
+            self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+            self.pause_reading()
 
     def resume_writing(self) -> None:
         self._writing_paused = False
@@ -208,24 +213,27 @@ class ClientConnection:
         elif not keep_alive or (self.eof and not self._buffer):
             self.close()
         elif self._writing_paused:
-            # No next request before this answer is on its way: else a client that asks and never
-            # reads could make us hold any number of answers.
             self.phase = Phase.HEAD
-            self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
-            self.pause_reading()
+            self.pause_writing()
         else:
             self._await_head()
 
     def write(self, data: bytes) -> None:
-        """Send ``data``; of a connection that is closing, ``connection_lost`` will tell."""
+        """Send ``data`` at the end of this turn of the loop."""
+        self.gateway.outbox.write(self.transport, data)
+
+    def write_eof(self) -> None:
+        """Close the sending side after what was written."""
+        self.gateway.outbox.flush()
         if not self.transport.is_closing():
-            self.transport.write(data)
+            self.transport.write_eof()
 
     def close(self) -> None:
         """Close when what was written has been sent, within the time a client has to read it."""
         if self.phase is not Phase.CLOSED:
             self.phase = Phase.LINGER
             self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
+            self.gateway.outbox.flush()
             self.transport.close()
 
     def abort(self) -> None:
@@ -414,5 +422,5 @@ class ClientConnection:
             self.close()
             return
         self.resume_reading()
-        if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.write_eof()

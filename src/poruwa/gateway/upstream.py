@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 from poruwa.config.address import Address
 from poruwa.errors import UpstreamError
+from poruwa.gateway.outbox import Outbox
 from poruwa.net.http1 import ChunkedDecoder, Refused, ResponseHead, has_bare_line_end
 from poruwa.net.http1 import parse_response_head
 from poruwa.rules.message import CHUNKED, UNTIL_CLOSE, RefusalReason, response_framing
@@ -127,15 +128,21 @@ class UpstreamConnection:
             self.transport.abort()
 
     def write(self, data: bytes) -> None:
-        """Send ``data``; a connection that is closing tells its receiver by itself."""
+        """Send ``data`` at the end of this turn of the loop."""
+        self.owner.outbox.write(self.transport, data)
+
+    def write_eof(self) -> None:
+        """Close the sending side after what was written."""
+        self.owner.outbox.flush()
         if not self.transport.is_closing():
-            self.transport.write(data)
+            self.transport.write_eof()
 
     def hang_up(self) -> None:
         """Close when what was written has been sent: the end of a tunnel."""
         self._receiver = None
         if self.stage is not Stage.CLOSED:
             self.stage = Stage.CLOSED
+            self.owner.outbox.flush()
             self.transport.close()
 
     # asyncio.Protocol
@@ -317,12 +324,13 @@ class InstanceConnections:
         "idle_seconds",
         "limit",
         "loop",
+        "outbox",
     )
 
     def __init__(
         self,
         address: Address,
-        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
         *,
         limit: int,
         connect_seconds: float,
@@ -330,7 +338,8 @@ class InstanceConnections:
         head_limit_bytes: int,
     ) -> None:
         self.address = address
-        self.loop = loop
+        self.outbox = outbox
+        self.loop = outbox.loop
         self.limit = limit
         self.connect_seconds = connect_seconds
         self.idle_seconds = idle_seconds

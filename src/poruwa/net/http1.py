@@ -298,6 +298,8 @@ _CHUNK_SIZE = re.compile(
     rb"|\\[\t \x21-\x7e\x80-\xff])*+\"))?)*+\r\n"
 )
 _TRAILERS = re.compile(rb"(?:" + _FIELD_LINE + rb")*+\r\n")
+# RFC 9110 section 6.5.1 forbids them there: who sends them wants somebody to read them.
+_FRAMING_TRAILER = re.compile(rb"(?:\A|\n)(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
 class ChunkedDecoder:
@@ -379,7 +381,8 @@ class ChunkedDecoder:
                 if len(buffer) - at >= _TRAILER_BYTES or has_bare_line_end(buffer[at:]):
                     raise Refused(RefusalReason.CHUNK_INVALID)
                 return False
-        if _TRAILERS.fullmatch(buffer, at, end) is None:
+        trailers = buffer[at:end]
+        if _TRAILERS.fullmatch(trailers) is None or _FRAMING_TRAILER.search(trailers):
             raise Refused(RefusalReason.CHUNK_INVALID)
         self._at = end
         self.is_complete = True

@@ -147,6 +147,8 @@ def _parse_v1(data: bytes) -> ProxyHeader | None:
             raise _bad("its line does not end in CR LF within 107 bytes")
         return None
     line = data[:end]
+    if b"\n" in line:  # refused here too, or it would depend on how the bytes were cut
+        raise _bad("its line does not end in CR LF within 107 bytes")
     if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
         return ProxyHeader(version=1, length=end + 2)
     match = _V1_LINE.fullmatch(line)

@@ -1,0 +1,304 @@
+"""One function per parser of untrusted bytes; each holds it to an invariant or a second parser.
+
+A target returns for any bytes, or raises: that is a finding. ``SEEDS`` start the search near what
+the parser takes, ``WORDS`` are what it is worth to insert.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from fakes.cases import raw_cases
+from fakes.second_parser import compare_request, compare_response
+
+from poruwa.errors import ProtocolError
+from poruwa.net import proxy_protocol
+from poruwa.net.http1 import ChunkedDecoder, Refused
+from poruwa.observe.access_log import access_line
+from poruwa.rules.affinity import find_cookie, set_cookie_line
+from poruwa.rules.forwarding import (
+    ForwardingFields,
+    TrustedNetworks,
+    client_view,
+    forwarded_fields,
+    parse_forwarded,
+)
+from poruwa.rules.routing import RouteTable, normalise_path
+
+
+class Finding(AssertionError):
+    """An invariant that does not hold."""
+
+
+def require(condition: object, what: str) -> None:
+    if not condition:
+        raise Finding(what)
+
+
+# Messages.
+
+
+def request_head(data: bytes) -> None:
+    """What we take as a request, h11 takes, and reads alike; body and rest too."""
+    compare_request(data)
+
+
+def response_head(data: bytes) -> None:
+    """What we take as a response, h11 takes, and reads alike."""
+    if data:
+        compare_response(data[1:], answers_head=data[0] % 4 == 0)
+
+
+def chunked(data: bytes) -> None:
+    """The same content, end and refusal however the bytes are cut; h11 agrees."""
+    if not data:
+        return
+    step, raw = data[0] % 17 + 1, data[1:]
+    whole = _decode(raw, len(raw) or 1)
+    pieces = _decode(raw, step)
+    require(
+        whole == pieces, f"whole {whole!r}, in pieces of {step} {pieces!r}"
+    )
+    compare_request(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)
+
+
+def _decode(raw: bytes, step: int) -> tuple[bytes, bool, bytes] | None:
+    decoder = ChunkedDecoder()
+    body = b""
+    at = 0
+    try:
+        while at < len(raw) and not decoder.is_complete:
+            body += decoder.feed(raw[at : at + step])
+            at += step
+    except Refused:
+        return None
+    return body, decoder.is_complete, decoder.rest + raw[at:] if decoder.is_complete else b""
+
+
+# Who the client is.
+
+_TRUSTED = TrustedNetworks(("10.0.0.0/8", "fd00::/8", "192.0.2.1", "unix"))
+_FORWARDING_LINE = re.compile(rb"X-Forwarded-(?:For|Proto|Port|Host): [\x21-\x7e ]+")
+_PEERS = ("10.0.0.1", "203.0.113.9", None, "fd00::1")
+
+
+def forwarding(data: bytes) -> None:
+    """Nothing an untrusted peer says counts; what is sent on is addresses and no other bytes."""
+    if not data:
+        return
+    peer = _PEERS[data[0] % 4]
+    lines = [line for line in data[1:].split(b"\n") if not re.search(rb"[\x00-\x08\x0a-\x1f]", line)]
+    fields = ForwardingFields(
+        x_forwarded_for=lines[:2],
+        forwarded=lines[1:3],
+        x_forwarded_proto=lines[3:4],
+        x_forwarded_host=lines[4:5],
+        x_forwarded_port=lines[5:6],
+    )
+    for line in lines:
+        for hop in parse_forwarded(line):
+            if hop is not None and hop.address is not None:
+                require(str(ip_address(hop.address)) == hop.address, f"address {hop.address!r}")
+    view = client_view(peer, b"http", 80, fields, _TRUSTED)
+    if not _TRUSTED.contains(peer):
+        require(
+            view == client_view(peer, b"http", 80, ForwardingFields(), _TRUSTED),
+            f"an untrusted peer was believed: {view!r}",
+        )
+    for hop in view.chain[1:]:
+        require(_TRUSTED.contains(None if hop == "unix" else hop), f"{hop!r} is in the chain")
+    sent = forwarded_fields(view, b"weddinglk.test")
+    for line in sent.removesuffix(b"\r\n").split(b"\r\n"):
+        require(_FORWARDING_LINE.fullmatch(line), f"line {line!r}")
+    require(view.scheme in (b"http", b"https") and 0 < view.port < 65536, f"{view!r}")
+    require(all(each == "unix" or ip_address(each) for each in view.chain), f"{view.chain!r}")
+
+
+def proxy_header(data: bytes) -> None:
+    """A header, a wish for more, or a refusal; the same with fewer or more bytes behind it."""
+    try:
+        header = proxy_protocol.parse(data)
+    except ProtocolError:
+        return
+    if header is None:
+        require(len(data) <= proxy_protocol.V2_MAX_BYTES, "waits for ever")
+        return
+    end = header.length
+    require(0 < end <= len(data), f"length {end} of {len(data)} bytes")
+    require(proxy_protocol.parse(data[:end]) == header, "bytes behind it count")
+    require(proxy_protocol.parse(data[:end] + b"\r\n\0GET") == header, "bytes behind it count")
+    for cut in {1, end // 3, end // 2, end - 1}:
+        if 0 < cut < end:
+            require(proxy_protocol.parse(data[:cut]) is None, f"{cut} bytes are a header")
+    require((header.source is None) == (header.destination is None), f"{header!r}")
+    if header.source is not None and header.destination is not None and not header.is_unix:
+        ends = (header.source, header.destination, header.source_port, header.destination_port)
+        for encode in (proxy_protocol.encode_v1, proxy_protocol.encode_v2):
+            again = proxy_protocol.parse(encode(*ends))
+            require(
+                again is not None
+                and (again.source, again.destination, again.source_port, again.destination_port)
+                == ends,
+                f"{ends!r} came back as {again!r}",
+            )
+
+
+# Cookies, paths, log lines.
+
+_COOKIE = b"__Host-Http-WEDDINGLK_SESSION"
+
+
+def cookie(data: bytes) -> None:
+    """The one cookie of a name, as the plainest reading of the field finds it."""
+    values = []
+    for pair in data.split(b";"):
+        pair = pair.strip(b" \t")
+        if pair.startswith(_COOKIE + b"="):
+            values.append(pair[len(_COOKIE) + 1 :].strip(b" \t"))
+    expected = values[0] if len(values) == 1 else None
+    found = find_cookie(data, _COOKIE)
+    require(found == expected, f"{found!r} instead of {expected!r}")
+    try:
+        line = set_cookie_line(_COOKIE, data[:5000], secure=True)
+    except ValueError:
+        return
+    require(re.fullmatch(rb"Set-Cookie: [\x21-\x7e]+=[\x21-\x7e]*(; [A-Za-z]+(=[A-Za-z/]+)?)+\r\n", line),
+            f"line {line!r}")  # fmt: skip
+    require(find_cookie(b"a=b; " + line[12:].partition(b"; ")[0], _COOKIE) == data, "not read back")
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    path: str
+    hosts: tuple[str, ...] = ()
+    methods: tuple[str, ...] = field(default=())
+
+
+_ROUTES = (
+    _Route("/*"), _Route("/venues/*"), _Route("/venues/{id}"), _Route("/venues/{id}/reviews"),
+    _Route("/static/*"), _Route("/account"), _Route("/account/*", methods=("GET", "POST")),
+    _Route("/a", hosts=("*.weddinglk.test",)), _Route("/venues/new", methods=("POST",)),
+)  # fmt: skip
+_TABLE = RouteTable(_ROUTES)
+_SEGMENT = re.compile(rb"(?:\A|/)(?:\.|%2e){1,2}(?:;[^/]*)?(?:/|\Z)", re.IGNORECASE)
+
+
+def path(data: bytes) -> None:
+    """The normal form is one: normalising it again changes nothing; nothing in it misleads."""
+    normal = normalise_path(data)
+    if normal is None:
+        return
+    require(normal.startswith(b"/"), f"{normal!r}")
+    require(normalise_path(normal) == normal, f"{normal!r} has another normal form")
+    require(not _SEGMENT.search(normal), f"dot segment in {normal!r}")
+    require(not re.search(rb"[\x00-\x20\x7f-\xff\\#?]", normal), f"a character in {normal!r}")
+    require(not re.search(rb"%(?:0|1|7f|2f|5c)", normal, re.IGNORECASE), f"a code in {normal!r}")
+    index = _TABLE.match(b"www.weddinglk.test:80", b"GET", normal)
+    require(index is not None, f"no route for {normal!r}")
+    assert index is not None
+    _TABLE.parameters(index, normal)
+    if normal.startswith(b"/static/"):
+        require(_ROUTES[index].path == "/static/*", f"{normal!r} went to {_ROUTES[index]!r}")
+    _TABLE.allowed_methods(b"a", normal)
+
+
+def log_line(data: bytes) -> None:
+    """One request is one line of JSON, whatever was in it."""
+    parts = (data.split(b"\x1e") + [b"", b"", b"", b""])[:4]
+    line = access_line(
+        time_text="2026-01-01T00:00:00.000Z",
+        client="192.0.2.1",
+        method=parts[0],
+        target=parts[1],
+        status=200,
+        bytes_in=1,
+        bytes_out=2,
+        seconds=0.5,
+        instance="a",
+        route="r",
+        request_id=b"id",
+        tries=1,
+        user_agent=parts[2],
+        referer=parts[3],
+    )
+    require(line.endswith(b"\n") and line.count(b"\n") == 1, f"lines: {line!r}")
+    require(isinstance(json.loads(line), dict), f"not an object: {line!r}")
+    require(not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", line), f"control characters: {line!r}")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "request-head": request_head,
+    "response-head": response_head,
+    "chunked": chunked,
+    "forwarding": forwarding,
+    "proxy-header": proxy_header,
+    "cookie": cookie,
+    "path": path,
+    "log-line": log_line,
+}
+
+MODULES = (
+    "poruwa.net.http1",
+    "poruwa.net.proxy_protocol",
+    "poruwa.rules.message",
+    "poruwa.rules.forwarding",
+    "poruwa.rules.affinity",
+    "poruwa.rules.routing",
+    "poruwa.observe.access_log",
+)
+"""What coverage is measured in, so that the search is guided by it."""
+
+_REQUEST = b"POST /a?b HTTP/1.1\r\nHost: a\r\nConnection: x\r\nX: 1\r\n"
+SEEDS: dict[str, list[bytes]] = {
+    "request-head": [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        _REQUEST + b"Content-Length: 5\r\n\r\nhelloGET",
+        _REQUEST + b'Transfer-Encoding: chunked\r\n\r\n5;a="b"\r\nhello\r\n0\r\nX-T: 1\r\n\r\n',
+        b"GET http://a/ HTTP/1.1\r\nHost: a\r\nCookie: a\r\nCookie: b\r\n\r\n",
+        *(case.send for case in raw_cases("requests_refused")),
+    ],
+    "response-head": [
+        b"\x01HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"\x00HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x01HTTP/1.0 999 X\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nhello",
+        *(b"\x01" + case.send for case in raw_cases("responses_refused")),
+    ],
+    "chunked": [
+        b'\x03' + b'5;a="b\\"c"\r\nhello\r\n0a\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\nrest',
+        *(b"\x04" + case.send.partition(b"\r\n\r\n")[2] for case in raw_cases("chunks_refused")),
+    ],
+    "forwarding": [
+        b"\x00203.0.113.7, 10.1.2.3\nfor=203.0.113.7;proto=https\nhttps\na.test\n443",
+        b'\x02[2001:db8::1]:80\nfor="[2001:db8::1]:80";host="a.test", for=_x, for=unknown',
+    ],
+    "proxy-header": [
+        proxy_protocol.encode_v1("203.0.113.7", "192.0.2.1", 1, 2) + b"GET",
+        proxy_protocol.encode_v1("2001:db8::1", "2001:db8::2", 1, 2),
+        proxy_protocol.encode_v2("203.0.113.7", "192.0.2.1", 1, 2, checksum=True),
+        proxy_protocol.encode_v2("2001:db8::1", "::1", 1, 2, tlvs=[(0x20, b"\1\0\0\0\0")]),
+        proxy_protocol.encode_v2("/a", "/b"),
+        proxy_protocol.encode_v2(None, None),
+        b"PROXY UNKNOWN ffff\r\n",
+    ],
+    "cookie": [
+        b"a=b; " + _COOKIE + b"=x; c=d",
+        _COOKIE + b'="quoted;' + _COOKIE + b"=",
+        b"\xa0" + _COOKIE + b"=x;\x85" + _COOKIE + b"=y",
+    ],
+    "path": [
+        b"/venues/v-1/reviews", b"/a/..;/b", b"/%2e%2e/x", b"/static/%2f", b"/\xe0\xb6\xbd",
+        b"/account;a=b/c", b"//a//b", b"/%41%7e%c3%a9",
+    ],
+    "log-line": [b'GET\x1e/a?q="b"\x1eMozilla\x1ehttp://a/', b"\\\x1e/\xff\x00\x1e\n\x1e\xc3"],
+}  # fmt: skip
+
+WORDS = [
+    b"\r\n", b"\r\n\r\n", b"Host: ", b"Content-Length: ", b"Transfer-Encoding: chunked", b"chunked",
+    b"HTTP/1.1", b"HTTP/1.0", b"Connection: ", b"0\r\n\r\n", b"for=", b"proto=", b"host=", b"unknown",
+    b"PROXY TCP4 ", b"PROXY TCP6 ", b"UNKNOWN", b"127.0.0.1", b"::1", b"%2e", b"%2f", b"%00", b"..;",
+    b"__Host-Http-WEDDINGLK_SESSION=", b"; ", b'\\"', b"\xa0", b"\x85", b"/static/", b"/venues/",
+]  # fmt: skip
