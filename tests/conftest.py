@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Origin
 
@@ -113,7 +114,7 @@ def local_origin(site_folder: Path) -> Iterator[Origin]:
 def gateway(
     site_folder: Path, authority: Authority, origin: Origin, local_origin: Origin
 ) -> Iterator[GatewayProcess]:
-    """A gateway with every kind of listener before ``origin``; one worker, so that order is sure."""
+    """A gateway with every kind of listener; one worker, so that order is sure."""
     policy = SITE_POLICY.replace("{folder}", str(site_folder))
     policy = policy.replace("{origin}", origin.address)
     policy = policy.replace("{local_origin}", local_origin.address)

@@ -6,6 +6,7 @@ JSON account of the request. A thread per connection, so that a handler may bloc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -102,9 +103,7 @@ class OriginConnection:
 class Origin:
     """Listens on a free port of 127.0.0.1, or on a Unix socket, until ``stop``."""
 
-    def __init__(
-        self, *, name: str = "origin", path: Path | None = None, port: int = 0
-    ) -> None:
+    def __init__(self, *, name: str = "origin", path: Path | None = None, port: int = 0) -> None:
         self.name = name
         self.calls: list[Call] = []
         self.connections: list[OriginConnection] = []
@@ -180,16 +179,12 @@ class Origin:
         """Refuse connections from now on."""
         self._is_stopped = True
         # Wakes the accepting thread; close alone would leave it, and the port, as they are.
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
         for connection in list(self.connections):
-            try:
+            with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def _accept(self) -> None:
         while not self._is_stopped:

@@ -67,7 +67,9 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def get(self, path: str, fields: str = "", *, method: str = "GET", body: bytes = b"") -> Response:
+    def get(
+        self, path: str, fields: str = "", *, method: str = "GET", body: bytes = b""
+    ) -> Response:
         """Send a plain request on this connection and return its response."""
         length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: weddinglk.test\r\n{length}{fields}\r\n"

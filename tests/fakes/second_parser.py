@@ -13,6 +13,7 @@ from poruwa.net.http1 import (
     ChunkedDecoder,
     Head,
     Refused,
+    RequestHead,
     parse_request_head,
     parse_response_head,
 )
@@ -27,7 +28,7 @@ from poruwa.rules.message import (
 _LIMIT_BYTES = 1 << 20
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """Two parsers read the same bytes differently."""
 
 
@@ -35,7 +36,7 @@ def compare_request(data: bytes) -> bool:
     """Compare the reading of one request at the start of ``data``; True if we take all of it.
 
     Raises:
-        Disagreement: we take what h11 refuses or reads otherwise.
+        DisagreementError: we take what h11 refuses or reads otherwise.
     """
     end = data.find(b"\r\n\r\n") + 4
     if end < 4:
@@ -47,29 +48,29 @@ def compare_request(data: bytes) -> bool:
     framing = request_framing(head.fields, minor_version=head.minor_version)
     if isinstance(framing, RefusalReason):
         return False
-    check_block(head)
+    check_block(head, HOP_BY_HOP | {b"host"})
     ours = take_body(framing, data[end:])
     peer = h11.Connection(h11.SERVER, max_incomplete_event_size=_LIMIT_BYTES)
     try:
         peer.receive_data(data)
         event = peer.next_event()
         if not isinstance(event, h11.Request):
-            raise Disagreement(f"h11 sees {event!r} in {data!r}")
+            raise DisagreementError(f"h11 sees {event!r} in {data!r}")
         if event.method != head.method:
-            raise Disagreement(f"method {head.method!r}, h11 {event.method!r}")
+            raise DisagreementError(f"method {head.method!r}, h11 {event.method!r}")
         if not (event.target == head.target or event.target.lower().startswith(b"http")):
-            raise Disagreement(f"target {head.target!r}, h11 {event.target!r}")
+            raise DisagreementError(f"target {head.target!r}, h11 {event.target!r}")
         compare_fields(head, list(event.headers))
         theirs = body_events(peer)
     except h11.RemoteProtocolError as error:
         if ours is None:
             return False  # both find the body wrong, or we found it first
-        raise Disagreement(f"h11 refuses {data!r}: {error}") from error
+        raise DisagreementError(f"h11 refuses {data!r}: {error}") from error
     if ours is None:
         return False
     body, complete, rest = ours
     if theirs != (body, complete, rest):
-        raise Disagreement(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
+        raise DisagreementError(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
     return complete
 
 
@@ -87,7 +88,8 @@ def compare_response(data: bytes, *, answers_head: bool = False) -> bool:
     )
     if isinstance(framing, RefusalReason) or head.status < 200:
         return False
-    check_block(head)
+    # Fields of requests only are not looked for in responses.
+    check_block(head, HOP_BY_HOP - {b"http2-settings", b"proxy-authorization"} | {b"set-cookie"})
     ours = take_body(framing, data[end:])
     peer = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LIMIT_BYTES)
     method = "HEAD" if answers_head else "GET"
@@ -97,19 +99,20 @@ def compare_response(data: bytes, *, answers_head: bool = False) -> bool:
         peer.receive_data(data)
         event = peer.next_event()
         if not isinstance(event, h11.Response):
-            raise Disagreement(f"h11 sees {event!r} in {data!r}")
-        if (event.status_code, event.reason) != (head.status, head.reason):
-            raise Disagreement(f"status {head.status} {head.reason!r}, h11 {event!r}")
+            raise DisagreementError(f"h11 sees {event!r} in {data!r}")
+        status_text = b"%d %b" % (event.status_code, event.reason)
+        if (event.status_code, status_text) != (head.status, head.status_text):
+            raise DisagreementError(f"status {head.status_text!r}, h11 {event!r}")
         compare_fields(head, list(event.headers))
         theirs = body_events(peer)
     except h11.RemoteProtocolError as error:
         if ours is None or head.status > 999:
             return False
-        raise Disagreement(f"h11 refuses {data!r}: {error}") from error
+        raise DisagreementError(f"h11 refuses {data!r}: {error}") from error
     if ours is None:
         return False
     if theirs[:2] != ours[:2] or (framing != UNTIL_CLOSE and theirs[2] != ours[2]):
-        raise Disagreement(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
+        raise DisagreementError(f"ours {ours!r}, h11 {theirs!r} of {data!r}")
     return True
 
 
@@ -150,20 +153,24 @@ def compare_fields(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
         joined[name] = joined[name] + separator + value if name in joined else value
     for name, value in head.fields.items():
         theirs = joined.get(name)
+        if name == b"transfer-encoding":
+            value = value.lower()  # as h11 does
         # h11 merges equal lengths; we refuse repeated ones before this comparison matters.
         if theirs != value and name != b"content-length":
-            raise Disagreement(f"field {name!r}: {value!r}, h11 {theirs!r}")
-    for name in (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"):
+            raise DisagreementError(f"field {name!r}: {value!r}, h11 {theirs!r}")
+    names = [b"content-length", b"transfer-encoding", b"connection", b"upgrade"]
+    if isinstance(head, RequestHead):
+        names += [b"host", b"cookie", b"expect"]
+    for name in names:
         if name in joined and name not in head.fields:
-            raise Disagreement(f"field {name!r} was overlooked in {head.raw!r}")
+            raise DisagreementError(f"field {name!r} was overlooked in {head.raw!r}")
 
 
-def check_block(head: Head) -> None:
+def check_block(head: Head, without: frozenset[bytes]) -> None:
     """The lines passed on are the received ones but those taken out, in their order."""
     lines = head.raw[:-4].split(b"\r\n")[1:]
     nominated = head.connection_options()[2]
     for extra in (None, nominated):
-        without = HOP_BY_HOP | {b"host"}
         kept = [
             line
             for line in lines
@@ -171,4 +178,4 @@ def check_block(head: Head) -> None:
         ]
         expected = b"".join(b"\r\n" + line for line in kept)
         if head.block_without(without, extra) != expected:
-            raise Disagreement(f"{head.block_without(without, extra)!r} is not {expected!r}")
+            raise DisagreementError(f"{head.block_without(without, extra)!r} is not {expected!r}")

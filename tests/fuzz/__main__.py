@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing: ``python -m tests.fuzz --seconds 600``.
 
 The time is shared by all targets, each a process of its own, as many at once as there are cores
-(``--jobs``). A line per target; the exit code is 1 on a finding, whose bytes are printed and kept in
-``--findings``. ``--target NAME --reproduce FILE`` runs one input again.
+(``--jobs``). A line per target; the exit code is 1 on a finding, whose bytes are printed and kept
+in ``--findings``. ``--target NAME --reproduce FILE`` runs one input again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ sys.path.insert(0, str(TESTS))
 MAX_INPUT_BYTES = 1024
 _UNIT_SECONDS = 5  # one input that takes longer is a finding: quadratic time
 _PROGRESS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+)")
+_START_SECONDS = 1.3  # of a target: importing and instrumenting what it runs
 _HARD_LIMIT_SECONDS = 30  # beyond a target's own time: start-up on a busy machine
 
 
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
 def fuzz_all(names: list[str], seconds: float, jobs: int, findings: Path) -> int:
     """Run each target in a process of its own; return the exit code."""
     findings.mkdir(parents=True, exist_ok=True)
-    share = seconds * jobs / len(names)
+    share = max(seconds * jobs / len(names) - _START_SECONDS, 1.0)
     with ThreadPoolExecutor(jobs) as executor:
         results = executor.map(lambda name: fuzz_apart(name, share, findings), names)
         failed = 0
@@ -117,9 +118,7 @@ def fuzz_here(name: str, seconds: float, corpus: Path, findings: Path) -> int:
         from fuzz import targets
     words = corpus.parent / f"{corpus.name}.dict"
     words.write_text(
-        "".join(
-            '"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in targets.WORDS
-        )
+        "".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in targets.WORDS)
     )
     atheris.Setup(
         [

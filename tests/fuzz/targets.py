@@ -14,7 +14,6 @@ from ipaddress import ip_address
 
 from fakes.cases import raw_cases
 from fakes.second_parser import compare_request, compare_response
-
 from poruwa.errors import ProtocolError
 from poruwa.net import proxy_protocol
 from poruwa.net.http1 import ChunkedDecoder, Refused
@@ -30,13 +29,13 @@ from poruwa.rules.forwarding import (
 from poruwa.rules.routing import RouteTable, normalise_path
 
 
-class Finding(AssertionError):
+class FindingError(AssertionError):
     """An invariant that does not hold."""
 
 
 def require(condition: object, what: str) -> None:
     if not condition:
-        raise Finding(what)
+        raise FindingError(what)
 
 
 # Messages.
@@ -60,9 +59,7 @@ def chunked(data: bytes) -> None:
     step, raw = data[0] % 17 + 1, data[1:]
     whole = _decode(raw, len(raw) or 1)
     pieces = _decode(raw, step)
-    require(
-        whole == pieces, f"whole {whole!r}, in pieces of {step} {pieces!r}"
-    )
+    require(whole == pieces, f"whole {whole!r}, in pieces of {step} {pieces!r}")
     compare_request(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)
 
 
@@ -91,7 +88,9 @@ def forwarding(data: bytes) -> None:
     if not data:
         return
     peer = _PEERS[data[0] % 4]
-    lines = [line for line in data[1:].split(b"\n") if not re.search(rb"[\x00-\x08\x0a-\x1f]", line)]
+    lines = [
+        line for line in data[1:].split(b"\n") if not re.search(rb"[\x00-\x08\x0a-\x1f]", line)
+    ]
     fields = ForwardingFields(
         x_forwarded_for=lines[:2],
         forwarded=lines[1:3],
@@ -166,8 +165,12 @@ def cookie(data: bytes) -> None:
         line = set_cookie_line(_COOKIE, data[:5000], secure=True)
     except ValueError:
         return
-    require(re.fullmatch(rb"Set-Cookie: [\x21-\x7e]+=[\x21-\x7e]*(; [A-Za-z]+(=[A-Za-z/]+)?)+\r\n", line),
-            f"line {line!r}")  # fmt: skip
+    require(
+        re.fullmatch(
+            rb"Set-Cookie: [\x21-\x7e]+=[\x21-\x7e]*(; [A-Za-z]+(=[A-Za-z/]+)?)+\r\n", line
+        ),
+        f"line {line!r}",
+    )
     require(find_cookie(b"a=b; " + line[12:].partition(b"; ")[0], _COOKIE) == data, "not read back")
 
 
@@ -179,10 +182,16 @@ class _Route:
 
 
 _ROUTES = (
-    _Route("/*"), _Route("/venues/*"), _Route("/venues/{id}"), _Route("/venues/{id}/reviews"),
-    _Route("/static/*"), _Route("/account"), _Route("/account/*", methods=("GET", "POST")),
-    _Route("/a", hosts=("*.weddinglk.test",)), _Route("/venues/new", methods=("POST",)),
-)  # fmt: skip
+    _Route("/*"),
+    _Route("/venues/*"),
+    _Route("/venues/{id}"),
+    _Route("/venues/{id}/reviews"),
+    _Route("/static/*"),
+    _Route("/account"),
+    _Route("/account/*", methods=("GET", "POST")),
+    _Route("/a", hosts=("*.weddinglk.test",)),
+    _Route("/venues/new", methods=("POST",)),
+)
 _TABLE = RouteTable(_ROUTES)
 _SEGMENT = re.compile(rb"(?:\A|/)(?:\.|%2e){1,2}(?:;[^/]*)?(?:/|\Z)", re.IGNORECASE)
 
@@ -208,7 +217,7 @@ def path(data: bytes) -> None:
 
 def log_line(data: bytes) -> None:
     """One request is one line of JSON, whatever was in it."""
-    parts = (data.split(b"\x1e") + [b"", b"", b"", b""])[:4]
+    parts = [*data.split(b"\x1e"), b"", b"", b"", b""][:4]
     line = access_line(
         time_text="2026-01-01T00:00:00.000Z",
         client="192.0.2.1",
@@ -268,7 +277,7 @@ SEEDS: dict[str, list[bytes]] = {
         *(b"\x01" + case.send for case in raw_cases("responses_refused")),
     ],
     "chunked": [
-        b'\x03' + b'5;a="b\\"c"\r\nhello\r\n0a\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\nrest',
+        b"\x03" + b'5;a="b\\"c"\r\nhello\r\n0a\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\nrest',
         *(b"\x04" + case.send.partition(b"\r\n\r\n")[2] for case in raw_cases("chunks_refused")),
     ],
     "forwarding": [
@@ -290,15 +299,47 @@ SEEDS: dict[str, list[bytes]] = {
         b"\xa0" + _COOKIE + b"=x;\x85" + _COOKIE + b"=y",
     ],
     "path": [
-        b"/venues/v-1/reviews", b"/a/..;/b", b"/%2e%2e/x", b"/static/%2f", b"/\xe0\xb6\xbd",
-        b"/account;a=b/c", b"//a//b", b"/%41%7e%c3%a9",
+        b"/venues/v-1/reviews",
+        b"/a/..;/b",
+        b"/%2e%2e/x",
+        b"/static/%2f",
+        b"/\xe0\xb6\xbd",
+        b"/account;a=b/c",
+        b"//a//b",
+        b"/%41%7e%c3%a9",
     ],
     "log-line": [b'GET\x1e/a?q="b"\x1eMozilla\x1ehttp://a/', b"\\\x1e/\xff\x00\x1e\n\x1e\xc3"],
-}  # fmt: skip
+}
 
 WORDS = [
-    b"\r\n", b"\r\n\r\n", b"Host: ", b"Content-Length: ", b"Transfer-Encoding: chunked", b"chunked",
-    b"HTTP/1.1", b"HTTP/1.0", b"Connection: ", b"0\r\n\r\n", b"for=", b"proto=", b"host=", b"unknown",
-    b"PROXY TCP4 ", b"PROXY TCP6 ", b"UNKNOWN", b"127.0.0.1", b"::1", b"%2e", b"%2f", b"%00", b"..;",
-    b"__Host-Http-WEDDINGLK_SESSION=", b"; ", b'\\"', b"\xa0", b"\x85", b"/static/", b"/venues/",
-]  # fmt: skip
+    b"\r\n",
+    b"\r\n\r\n",
+    b"Host: ",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked",
+    b"chunked",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"Connection: ",
+    b"0\r\n\r\n",
+    b"for=",
+    b"proto=",
+    b"host=",
+    b"unknown",
+    b"PROXY TCP4 ",
+    b"PROXY TCP6 ",
+    b"UNKNOWN",
+    b"127.0.0.1",
+    b"::1",
+    b"%2e",
+    b"%2f",
+    b"%00",
+    b"..;",
+    b"__Host-Http-WEDDINGLK_SESSION=",
+    b"; ",
+    b'\\"',
+    b"\xa0",
+    b"\x85",
+    b"/static/",
+    b"/venues/",
+]

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 import pytest
+
 from fakes.gateway_process import GatewayProcess
 from fakes.instance import InstanceProcess
 from fakes.raw_client import RawClient
@@ -197,7 +198,7 @@ def test_killed_instance_fails_no_get(site: Site) -> None:
 
 
 def test_response_that_had_begun_is_seen_to_be_cut(site: Site) -> None:
-    """What was promised by its head cannot be sent again: the client must see that it is not whole."""
+    """What a head promised cannot be sent again: the client must see that it is not whole."""
     with site.gateway.connect() as client:
         client.send(b"GET /begun HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
         head = client.reader.head()
@@ -253,11 +254,10 @@ def test_load_of_a_killed_worker_is_forgotten(site: Site) -> None:
 
 def worker_of(site: Site, client: RawClient) -> int:
     """Return the index of the worker that holds a connection, by the socket it has open."""
-    ours = "%s:%d" % client.sock.getsockname()
+    host, port = client.sock.getsockname()
+    ours = f"{host}:{port}"
     return next(
-        index
-        for index, pid in enumerate(site.gateway.worker_pids())
-        if ours in peers_of(pid)
+        index for index, pid in enumerate(site.gateway.worker_pids()) if ours in peers_of(pid)
     )
 
 
@@ -328,7 +328,7 @@ def latencies(gateway: GatewayProcess, count: int) -> list[float]:
 
 
 def test_slow_heads_do_not_slow_others(site: Site) -> None:
-    """Show 4, scaled down: 600 connections that trickle a head; p99 of others less than twice normal.
+    """Show 4, scaled down: 600 connections that trickle a head; p99 of others below twice normal.
 
     The full figure, 2,000, is measured by the benchmark on a quiet machine; here a few milliseconds
     are allowed for whatever else runs.

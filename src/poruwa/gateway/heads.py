@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NOT_SENT_UPSTREAM = HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"traceparent", b"x-request-id"}
 _NOT_SENT_TO_CLIENTS = HOP_BY_HOP | {b"x-request-id"}
 _NOT_SENT_WITHOUT_BODY = _NOT_SENT_TO_CLIENTS | {b"content-length"}
+_VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -38,13 +39,13 @@ def request_head(exchange: Exchange) -> bytes:
         framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.fields[b"upgrade"]
     if not head.host:  # HTTP/1.0 without Host: HTTP/1.1 has none without
         framing += b"Host: localhost\r\n"
-    return b"%b %b HTTP/1.1%b\r\n%b%bVia: 1.%d poruwa\r\n%b\r\n" % (
+    return b"%b %b HTTP/1.1%b\r\n%b%b%b%b\r\n" % (
         exchange.method,
         exchange.target,
         head.block_without(_NOT_SENT_UPSTREAM, exchange.nominated),
         exchange.forwarding,
         exchange.identity,
-        head.minor_version,
+        _VIA[head.minor_version],
         framing,
     )
 
@@ -70,10 +71,10 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += _affinity_line(exchange, head)
     if exchange.response_lines:
         lines += exchange.response_lines
-    return b"HTTP/1.1 %d %b%b\r\n%b\r\n" % (
-        status,
-        head.reason,
-        head.block_without(cut, head.connection_options()[2]),
+    nominated = head.connection_options()[2] if b"connection" in head.fields else None
+    return b"HTTP/1.1 %b%b\r\n%b\r\n" % (
+        head.status_text,
+        head.block_without(cut, nominated),
         lines,
     )
 
@@ -81,15 +82,15 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
 def interim_head(head: ResponseHead) -> bytes:
     """Return a 1xx response as the client gets it."""
     block = head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2])
-    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, block)
+    return b"HTTP/1.1 %b%b\r\n\r\n" % (head.status_text, block)
 
 
 def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the 101 response as the client gets it, with the fields that make the switch."""
     return (
-        b"HTTP/1.1 101 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
+        b"HTTP/1.1 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
         % (
-            head.reason,
+            head.status_text,
             head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2]),
             head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
             exchange.request_id,

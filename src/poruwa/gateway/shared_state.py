@@ -140,7 +140,11 @@ class SharedState:
         width = self.max_workers
         start = self._in_flight_base + first_slot * width
         cells = self.words[start : start + count * width].tolist()
-        return [sum(cells[at : at + width]) for at in range(0, count * width, width)]
+        loads = [0] * count
+        for at, cell in enumerate(cells):
+            if cell:
+                loads[at // width] += cell
+        return loads
 
     def state(self, slot: int) -> int:
         """Return the ``InstanceState`` of the instance in ``slot``."""

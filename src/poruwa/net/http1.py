@@ -21,17 +21,19 @@ from poruwa.rules.message import RefusalReason, is_valid_host
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _FIELD_LINE = _TOKEN + rb"++:[\x20-\x7e\x80-\xff\t]*+\r\n"
-_REQUEST = re.compile(
-    rb"(?!CONNECT |TRACE )(" + _TOKEN + rb"{1,32}+) ([\x21-\x7e]++) HTTP/1\.([01])\r\n"
-    rb"(?:" + _FIELD_LINE + rb")*+\r\n"
-)
+# Visible ASCII without what RFC 3986 and browsers alike keep out of paths and queries (URL standard,
+# "percent-encode sets"): ``|`` and ``^`` pass anywhere, braces, backticks and backslashes in a query.
+_PATH = rb"[!$-;=@-\[\]^_a-z|~]"
+_QUERY = rb"[!$-;=?-~]"
+_ORIGIN_FORM = rb"/" + _PATH + rb"*+(?:\?" + _QUERY + rb"*+)?"
+_METHOD = rb"(?!CONNECT |TRACE )(" + _TOKEN + rb"{1,32}+)"
+_FIELDS = rb"(?:" + _FIELD_LINE + rb")*+\r\n"
+_REQUEST = re.compile(_METHOD + rb" (" + _ORIGIN_FORM + rb") HTTP/1\.([01])\r\n" + _FIELDS)
+# The same with any other target: absolute, asterisk, or one that is refused.
+_UNUSUAL_REQUEST = re.compile(_METHOD + rb" ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
 _RESPONSE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9]\d\d)(?: ([\x20-\x7e\x80-\xff\t]*+))?\r\n(?:" + _FIELD_LINE + rb")*+\r\n"
+    rb"HTTP/1\.([01]) ([1-9]\d\d(?: [\x20-\x7e\x80-\xff\t]*+)?)\r\n" + _FIELDS
 )
-# RFC 3986, and what browsers leave as it is (URL standard, "percent-encode sets"): ``|`` and ``^``
-# anywhere, braces, backticks and backslashes in a query.
-_ORIGIN_FORM = rb"/[^?#\"<>\\`{}]*+(?:\?[^#\"<>]*+)?"
-_TARGET = re.compile(_ORIGIN_FORM + rb"\Z|\*\Z")
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(" + _ORIGIN_FORM + rb")?\Z", re.IGNORECASE)
 
 # Fields that a rule reads. Every other field is passed on unread.
@@ -153,12 +155,12 @@ class RequestHead(Head):
 
 
 class ResponseHead(Head):
-    """The head of a response; ``status`` is 100-999."""
+    """The head of a response: ``status`` is 100-999, ``status_text`` that and the reason phrase."""
 
-    __slots__ = ("reason", "status")
+    __slots__ = ("status", "status_text")
 
     status: int
-    reason: bytes
+    status_text: bytes
 
 
 def parse_request_head(raw: bytes) -> RequestHead:
@@ -168,11 +170,14 @@ def parse_request_head(raw: bytes) -> RequestHead:
         Refused: with the reason, when the bytes are not a head that every parser reads alike.
     """
     match = _REQUEST.fullmatch(raw)
+    is_unusual = match is None
     if match is None:
-        raise Refused(_why_request_refused(raw))
+        match = _UNUSUAL_REQUEST.fullmatch(raw)
+        if match is None:
+            raise Refused(_why_request_refused(raw))
     head = RequestHead()
     head.raw = raw
-    head.method, target, minor = match.groups()
+    head.method, head.target, minor = match.groups()
     head.minor_version = 0 if minor == b"0" else 1
     head.block_start = match.end(3)
     _read_fields(head, _find_request_fields)
@@ -185,9 +190,8 @@ def parse_request_head(raw: bytes) -> RequestHead:
         repeated = b"," in host and len([1 for line in head.lines if line[2] == b"host"]) > 1
         raise Refused(RefusalReason.HOST_REPEATED if repeated else RefusalReason.HOST_INVALID)
     head.host = host.lower()
-    head.target = target
-    if not target.startswith(b"/") or _TARGET.match(target) is None:
-        head.target = _unusual_target(head, target)
+    if is_unusual:
+        head.target = _origin_form(head)
     return head
 
 
@@ -205,11 +209,12 @@ def parse_response_head(raw: bytes) -> ResponseHead:
         raise Refused(reason, source=ErrorSource.UPSTREAM)
     head = ResponseHead()
     head.raw = raw
-    minor, status, reason_phrase = match.groups()
+    minor, status_text = match.groups()
     head.minor_version = 0 if minor == b"0" else 1
-    head.status = int(status)
-    head.reason = reason_phrase or b""
-    head.block_start = match.end(3) if reason_phrase is not None else match.end(2)
+    head.status = int(status_text[:3])
+    # RFC 9112 section 4: the space after the status stands there also without a phrase.
+    head.status_text = status_text if len(status_text) > 3 else status_text + b" "
+    head.block_start = match.end(2)
     _read_fields(head, _find_response_fields)
     return head
 
@@ -232,8 +237,9 @@ def _read_fields(head: Head, find: Callable[[bytes, int], Iterator[re.Match[byte
     head.lines = lines
 
 
-def _unusual_target(head: RequestHead, target: bytes) -> bytes:
+def _origin_form(head: RequestHead) -> bytes:
     """Return the origin form of an absolute or asterisk target (RFC 9112 section 3.2)."""
+    target = head.target
     if target == b"*" and head.method == b"OPTIONS":
         return target
     absolute = _ABSOLUTE_TARGET.match(target)

@@ -51,6 +51,8 @@ class ProxyHeader:
             connection's own ends hold.
         source_port, destination_port: 0 without addresses and for Unix sockets.
         tlvs: type and value of each extension, in order.
+        is_unix: whether the ends are Unix sockets (unnamed ones, as clients' are, have an empty
+            path; a path may look like anything, so that it cannot tell).
     """
 
     version: int
@@ -60,11 +62,7 @@ class ProxyHeader:
     source_port: int = 0
     destination_port: int = 0
     tlvs: tuple[tuple[int, bytes], ...] = ()
-
-    @property
-    def is_unix(self) -> bool:
-        """Whether the ends are Unix sockets (unnamed ones, as clients' are, have an empty path)."""
-        return self.source is not None and (not self.source or self.source[0] in "/@\0")
+    is_unix: bool = False
 
     @property
     def used_tls(self) -> bool:
@@ -204,6 +202,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
         source_port=ports[0],
         destination_port=ports[1],
         tlvs=tlvs,
+        is_unix=family == 0x31,
     )
 
 

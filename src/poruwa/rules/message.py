@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 
 
 class RefusalReason(Enum):
@@ -115,6 +116,7 @@ def response_framing(
     return framing
 
 
+@lru_cache(maxsize=1024)  # sites have few hosts, and the same ones all the time
 def is_valid_host(host: bytes) -> bool:
     """Tell whether ``host`` is a name or address with an optional port (RFC 9112 section 3.2).
 

@@ -7,6 +7,7 @@ request, no whole request at the instance. Responses: 502, and the connection is
 from __future__ import annotations
 
 import pytest
+
 from fakes.cases import RawCase, case_id, raw_cases
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
@@ -98,7 +99,9 @@ def test_response_is_refused(gateway: GatewayProcess, origin: Origin, case: RawC
 
     origin.on(path, poison)
     with gateway.connect() as client:
-        client.send(b"POST /bad-response HTTP/1.1\r\nHost: weddinglk.test\r\nContent-Length: 2\r\n\r\nhi")
+        client.send(
+            b"POST /bad-response HTTP/1.1\r\nHost: weddinglk.test\r\nContent-Length: 2\r\n\r\nhi"
+        )
         answer = client.response()
         assert answer.status == 502
         assert b"smuggled" not in answer.body
@@ -176,7 +179,9 @@ def test_unusual_but_sound_targets(gateway: GatewayProcess, send: str, target: s
 def test_chunked_body_in_every_sound_form(gateway: GatewayProcess) -> None:
     body = b'5;a;b=c;d="x\\"y"\r\nhello\r\n00001\r\n!\r\nA\r\n0123456789\r\n0;z\r\nX-T: 1\r\n\r\n'
     with gateway.connect() as client:
-        head = b"POST /chunks HTTP/1.1\r\nHost: weddinglk.test\r\nTransfer-Encoding: Chunked\r\n\r\n"
+        head = (
+            b"POST /chunks HTTP/1.1\r\nHost: weddinglk.test\r\nTransfer-Encoding: Chunked\r\n\r\n"
+        )
         client.send(head + body + head)
         answer = account(client.response())
         assert answer["body"] == "hello!0123456789"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient, account
@@ -60,9 +61,7 @@ first_byte = "30s"
 
 
 @pytest.fixture(scope="module")
-def limited(
-    tmp_path_factory: pytest.TempPathFactory, origin: Origin
-) -> Iterator[GatewayProcess]:
+def limited(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[GatewayProcess]:
     policy = POLICY.replace("{origin}", origin.address)
     process = GatewayProcess(tmp_path_factory.mktemp("limits"), policy=policy)
     yield process
@@ -72,9 +71,7 @@ def limited(
 @pytest.fixture(autouse=True)
 def nobody_connected(limited: GatewayProcess) -> None:
     """Connections of the test before are gone."""
-    limited.until(
-        lambda: limited.status()["workers"][0]["connections"] == 0, "no connection", 10
-    )
+    limited.until(lambda: limited.status()["workers"][0]["connections"] == 0, "no connection", 10)
 
 
 def head(target: str = "/x", fields: str = "") -> bytes:
@@ -131,7 +128,9 @@ def test_body_too_large_by_its_length(limited: GatewayProcess, origin: Origin) -
 
 def test_body_too_large_once_it_came(limited: GatewayProcess, origin: Origin) -> None:
     with limited.connect() as client:
-        client.send(b"POST /x HTTP/1.1\r\nHost: weddinglk.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send(
+            b"POST /x HTTP/1.1\r\nHost: weddinglk.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         client.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
         client.send(b"10000\r\n" + b"x" * 65536 + b"\r\n0\r\n\r\n")
         answer = client.response()
@@ -276,9 +275,7 @@ def test_client_that_does_not_read_its_answer(limited: GatewayProcess, origin: O
             client.response()
 
 
-def test_client_that_does_not_read_its_last_answer(
-    limited: GatewayProcess, origin: Origin
-) -> None:
+def test_client_that_does_not_read_its_last_answer(limited: GatewayProcess, origin: Origin) -> None:
     """Also when all of the answer that is left waits in our buffer, and the connection is closing.
 
     How much the kernel takes is its own affair, so a range of sizes is asked for.
@@ -312,9 +309,7 @@ def test_connections_per_client(limited: GatewayProcess) -> None:
         with limited.connect(source="127.0.0.2") as client:  # somebody else is not concerned
             assert client.get("/x").status == 200
         clients.pop().close()
-        limited.until(
-            lambda: limited.status()["workers"][0]["connections"] <= 3, "a free place"
-        )
+        limited.until(lambda: limited.status()["workers"][0]["connections"] <= 3, "a free place")
         with limited.connect() as client:
             assert client.get("/x").status == 200
     finally:
@@ -334,9 +329,7 @@ def test_connections_in_total(limited: GatewayProcess) -> None:
             assert client.response().status == 503
         for client in clients[6:]:
             client.close()
-        limited.until(
-            lambda: limited.status()["workers"][0]["connections"] <= 6, "free places"
-        )
+        limited.until(lambda: limited.status()["workers"][0]["connections"] <= 6, "free places")
         with limited.connect(source="127.0.0.2") as fourth:
             assert fourth.get("/x").status == 200
             with limited.connect(source="127.0.0.2") as fifth:

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import account, field
@@ -112,7 +113,9 @@ def test_http_1_0(gateway: GatewayProcess) -> None:
         assert client.rest() == b""
     with gateway.connect() as client:
         for _ in range(2):
-            client.send(b"GET /old HTTP/1.0\r\nHost: weddinglk.test\r\nConnection: keep-alive\r\n\r\n")
+            client.send(
+                b"GET /old HTTP/1.0\r\nHost: weddinglk.test\r\nConnection: keep-alive\r\n\r\n"
+            )
             assert client.response().get("connection") == b"keep-alive"
 
 
@@ -293,7 +296,9 @@ def test_response_until_close(gateway: GatewayProcess, origin: Origin) -> None:
 
 
 def test_empty_bodies(gateway: GatewayProcess, origin: Origin) -> None:
-    reply_with(origin, "/empty-chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    reply_with(
+        origin, "/empty-chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
     reply_with(origin, "/empty-close", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", close=True)
     reply_with(origin, "/empty-length", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     with gateway.connect() as client:
@@ -377,7 +382,9 @@ def test_answer_before_the_body_was_sent(gateway: GatewayProcess, origin: Origin
 
     def refuse(call: Call) -> None:
         call.is_body_read = True
-        call.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwho?")
+        call.send(
+            b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwho?"
+        )
 
     origin.on("/big/refused", refuse)
     with gateway.connect() as client:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Authority
-from fakes.gateway_process import GatewayProcess
-from fakes.origin import Call, Origin
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import Server, ServerConnection, serve
+
+from conftest import Authority
+from fakes.gateway_process import GatewayProcess
+from fakes.origin import Call, Origin
 
 UPGRADE = (
     b"GET /tunnel HTTP/1.1\r\nHost: weddinglk.test\r\nConnection: Upgrade\r\n"
@@ -217,7 +218,9 @@ def test_instance_ends_its_half_first(gateway: GatewayProcess, origin: Origin) -
     assert received == [b"still heard"]
 
 
-def test_tunnel_over_tls_ends(gateway: GatewayProcess, origin: Origin, authority: Authority) -> None:
+def test_tunnel_over_tls_ends(
+    gateway: GatewayProcess, origin: Origin, authority: Authority
+) -> None:
     """TLS has no half close that clients understand: the end of either side ends both."""
 
     def switch(call: Call) -> None:

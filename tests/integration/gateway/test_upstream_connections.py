@@ -1,4 +1,4 @@
-"""Connections to instances that end: what is sent again, and what never is (RFC 9110 section 9.2.2)."""
+"""Connections to instances that end: what is sent again, what never (RFC 9110 section 9.2.2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import account
@@ -110,7 +111,7 @@ def reset_instead_of_second(call: Call) -> None:
 
 @pytest.mark.parametrize("handler", [close_instead_of_second, reset_instead_of_second])
 def test_idle_race_never_reaches_a_get(pair: Pair, handler: object) -> None:
-    """200 in a row, every kept connection lost just as it is used again (RFC 9112 section 9.3.1)."""
+    """200 in a row, each kept connection lost as it is used again (RFC 9112 section 9.3.1)."""
     pair.on("/race", handler)
     with pair.gateway.connect() as client:
         answers = [client.get("/race").status for _ in range(200)]

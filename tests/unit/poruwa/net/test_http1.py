@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
-from fakes.second_parser import compare_request, compare_response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.second_parser import compare_request, compare_response
 from poruwa.net.http1 import (
     LAST_CHUNK,
     ChunkedDecoder,
@@ -20,7 +21,10 @@ from poruwa.net.http1 import (
 )
 from poruwa.rules.message import UNTIL_CLOSE, response_framing
 
-HEAD = b"GET /a?b HTTP/1.1\r\nHost: Weddinglk.Test:80\r\nCookie: a=1\r\nX-Any: 1\r\ncookie: b=2\r\n\r\n"
+HEAD = (
+    b"GET /a?b HTTP/1.1\r\nHost: Weddinglk.Test:80\r\nCookie: a=1\r\nX-Any: 1\r\n"
+    b"cookie: b=2\r\n\r\n"
+)
 
 
 def test_request_head_is_read() -> None:
@@ -57,22 +61,26 @@ def test_connection_options() -> None:
     assert options(0, b"") == (True, False, None)
     assert options(0, b"Connection: Keep-Alive\r\n") == (False, False, None)
     assert options(1, b"Connection: keep-alive\r\nConnection: CLOSE\r\n") == (True, False, None)
-    assert options(1, b"Connection: X-Hop ,\t, upgrade\r\n") == (False, True, frozenset((b"x-hop",)))
+    assert options(1, b"Connection: X-Hop ,\t, upgrade\r\n") == (
+        False,
+        True,
+        frozenset((b"x-hop",)),
+    )
     assert options(1, b"Connection: host, content-length\r\n") == (False, False, None)
 
 
 @pytest.mark.parametrize(
-    ("start", "status", "reason"),
+    ("start", "status", "text"),
     [
-        (b"HTTP/1.1 200 OK", 200, b"OK"),
-        (b"HTTP/1.0 999 ", 999, b""),
-        (b"HTTP/1.1 204", 204, b""),
-        (b"HTTP/1.1 599 \xe9 x\ty", 599, b"\xe9 x\ty"),
+        (b"HTTP/1.1 200 OK", 200, b"200 OK"),
+        (b"HTTP/1.0 999 ", 999, b"999 "),
+        (b"HTTP/1.1 204", 204, b"204 "),
+        (b"HTTP/1.1 599 \xe9 x\ty", 599, b"599 \xe9 x\ty"),
     ],
 )
-def test_response_head_is_read(start: bytes, status: int, reason: bytes) -> None:
+def test_response_head_is_read(start: bytes, status: int, text: bytes) -> None:
     head = parse_response_head(start + b"\r\nX-Any: 1\r\n\r\n")
-    assert (head.status, head.reason) == (status, reason)
+    assert (head.status, head.status_text) == (status, text)
     assert head.block_without(frozenset(), None) == b"\r\nX-Any: 1"
 
 
@@ -87,30 +95,71 @@ def test_responses_without_body(status: int) -> None:
 def test_large_heads_take_linear_time() -> None:
     """What looks like much backtracking is none: half a megabyte, good or bad, in no time."""
     for tail in (b"\r\n\r\n", b"\x00\r\n\r\n", b" : \r\n\r\n"):
-        for filler in (b"a" * 500_000, b"X-Any: " + b"\t " * 250_000, b"Host: a\r\n" * 50_000 + b"A:"):
+        for filler in (
+            b"a" * 500_000,
+            b"X-Any: " + b"\t " * 250_000,
+            b"Host: a\r\n" * 50_000 + b"A:",
+        ):
             raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + filler + tail
             start = time.perf_counter()
-            try:
+            with contextlib.suppress(Refused):
                 parse_request_head(raw)
-            except Refused:
-                pass
             assert time.perf_counter() - start < 1.0
 
 
 # Against h11.
 
 TOKENS = st.sampled_from(
-    [b"GET", b"POST", b"HEAD", b"OPTIONS", b" ", b"  ", b"/", b"/a?b=c", b"*", b"http://a/", b"HTTP/1.1",
-     b"HTTP/1.0", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b":", b": ", b"Host: a", b"Host:a",
-     b"Content-Length: 5", b"Content-Length: 0", b"Transfer-Encoding: chunked", b"chunked", b",", b";",
-     b"\t", b"\x00", b"\x0b", b"\xa0", b"\x85", b"5", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n", b"X-A: b",
-     b"Connection: x-a", b"Upgrade: x", b"a" * 40]
-)  # fmt: skip
+    [
+        b"GET",
+        b"POST",
+        b"HEAD",
+        b"OPTIONS",
+        b" ",
+        b"  ",
+        b"/",
+        b"/a?b=c",
+        b"*",
+        b"http://a/",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"\r\n",
+        b"\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n\r\n",
+        b":",
+        b": ",
+        b"Host: a",
+        b"Host:a",
+        b"Content-Length: 5",
+        b"Content-Length: 0",
+        b"Transfer-Encoding: chunked",
+        b"chunked",
+        b",",
+        b";",
+        b"\t",
+        b"\x00",
+        b"\x0b",
+        b"\xa0",
+        b"\x85",
+        b"5",
+        b"hello",
+        b"0\r\n\r\n",
+        b"5\r\nhello\r\n",
+        b"X-A: b",
+        b"Connection: x-a",
+        b"Upgrade: x",
+        b"a" * 40,
+    ]
+)
 REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"POST /a?b HTTP/1.1\r\nHost: a:1\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello",
-    b"PUT /c HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nConnection: x-a\r\nX-A: 1\r\n\r\n"
-    b"5;a=\"b\"\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
+    b"PUT /c HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nConnection: x-a\r\n"
+    b"X-A: 1\r\n\r\n"
+    b'5;a="b"\r\nhello\r\n0\r\nX-T: 1\r\n\r\n',
     b"GET http://a/x HTTP/1.1\r\nHost: a\r\nCookie: a\r\nCookie: b\r\n\r\n",
     b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 ]
@@ -238,7 +287,7 @@ def test_our_chunks_are_chunks(pieces: list[bytes]) -> None:
 
 
 def test_many_tiny_chunks_take_linear_time() -> None:
-    """A megabyte of one-byte chunks in one read: four times the work takes about four times as long."""
+    """A megabyte of one-byte chunks in one read: four times the work, four times as long."""
 
     def seconds(count: int) -> float:
         data = b"1\r\nx\r\n" * count
@@ -254,8 +303,16 @@ def test_many_tiny_chunks_take_linear_time() -> None:
 
 @pytest.mark.parametrize(
     ("data", "expected"),
-    [(b"", False), (b"\r\n", False), (b"a\r", False), (b"\n", True), (b"\r\r\n", True), (b"a\rb", True),
-     (b"\r\n\n", True), (b"\n\r", True)],
-)  # fmt: skip
+    [
+        (b"", False),
+        (b"\r\n", False),
+        (b"a\r", False),
+        (b"\n", True),
+        (b"\r\r\n", True),
+        (b"a\rb", True),
+        (b"\r\n\n", True),
+        (b"\n\r", True),
+    ],
+)
 def test_bare_line_ends(data: bytes, expected: bool) -> None:
     assert has_bare_line_end(data) is expected

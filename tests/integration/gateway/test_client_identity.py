@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import pytest
+
 from conftest import TRUSTED_SOURCE, Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Origin
 from fakes.raw_client import account, field
-
 from poruwa.net.proxy_protocol import TLV_SSL, encode_v1, encode_v2
 
 CLAIMS = (
@@ -205,7 +205,9 @@ def test_framing_is_refused_over_tls_too(gateway: GatewayProcess, authority: Aut
         assert client.rest() == b""
 
 
-def test_large_download_over_tls(gateway: GatewayProcess, origin: Origin, authority: Authority) -> None:
+def test_large_download_over_tls(
+    gateway: GatewayProcess, origin: Origin, authority: Authority
+) -> None:
     body = bytes(range(256)) * 40_000
     origin.on("/big/tls", lambda call: call.reply(body))
     with gateway.connect("tls", tls=authority.context) as client:

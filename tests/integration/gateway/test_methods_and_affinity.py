@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from conftest import Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
@@ -83,14 +84,13 @@ class Three:
         for origin in self.origins.values():
             origin.on(path, handler)  # type: ignore[arg-type]
 
+    def calls(self, path: str) -> int:
+        return sum(len(origin.seen(path)) for origin in self.origins.values())
+
 
 @pytest.fixture(scope="module")
-def three(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority
-) -> Iterator[Three]:
-    three = Three(
-        tmp_path_factory.mktemp("three"), authority.certificate_path, authority.key_path
-    )
+def three(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Three]:
+    three = Three(tmp_path_factory.mktemp("three"), authority.certificate_path, authority.key_path)
     yield three
     three.gateway.stop()
     for origin in three.origins.values():
@@ -127,11 +127,10 @@ def test_least_connections(three: Three) -> None:
     three.on("/load/held", hold)
     with ExitStack() as stack:
         clients = [stack.enter_context(three.gateway.connect()) for _ in range(10)]
-        for client in clients:
+        for number, client in enumerate(clients):
             client.send(b"GET /load/held HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
             three.gateway.until(
-                lambda: sum(len(o.seen("/load/held")) for o in three.origins.values())
-                > clients.index(client),
+                lambda number=number: three.calls("/load/held") > number,
                 "the request at an instance",
             )
         held = {name: len(origin.seen("/load/held")) for name, origin in three.origins.items()}
