@@ -1,7 +1,7 @@
 """`poruwa up` with WeddingLK's own policy: the walk a visitor takes, and a front tier before it.
 
-The whole stack runs on real parts: embedded database, three instances, gateway (A1, A3, A4, F), and a
-rendered HAProxy in front of it that speaks TLS and HTTP/2 (A8).
+The whole stack runs on real parts: embedded database, three instances, gateway (A1, A3, A4, F),
+and a rendered HAProxy in front of it that speaks TLS and HTTP/2 (A8).
 """
 
 from __future__ import annotations

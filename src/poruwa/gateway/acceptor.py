@@ -2,8 +2,8 @@
 
 All workers accept from the same socket, so that a frozen one takes nothing with it that was not
 yet its own (with one socket each, SO_REUSEPORT, the kernel goes on assigning to it). The kernel
-wakes whoever is quickest, so a worker that holds well more connections than the mean stops accepting
-for a while.
+wakes whoever is quickest, so a worker that holds well more connections than the mean stops
+accepting for a while.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class Acceptor:
         try:
             peer = accepted.getpeername()
             if not gateway.trusted.contains(peer[0] if isinstance(peer, tuple) else None):
-                raise ProtocolError(f"PROXY header from {peer!r}, which trust.proxies does not list")
+                raise ProtocolError(
+                    f"PROXY header from {peer!r}, which trust.proxies does not list"
+                )
             async with asyncio.timeout(gateway.timeouts.header_seconds):
                 header = await _read_proxy_header(loop, accepted)
             host = header.source if header.source is not None and not header.is_unix else None

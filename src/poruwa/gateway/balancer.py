@@ -7,7 +7,6 @@ all workers), keeps the affinity table, and holds requests for which nothing is 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -103,7 +102,9 @@ class Pool:
             self._table = AffinityTable(self.name, self._by_name, keys)
             self._cookie = affinity.cookie.encode()
 
-    def choose(self, *, now: float, tried: Sequence[Instance], bound: Instance | None) -> Instance | None:
+    def choose(
+        self, *, now: float, tried: Sequence[Instance], bound: Instance | None
+    ) -> Instance | None:
         """Return the instance for a try, or None when nobody can take it now.
 
         ``tried`` are passed over while anybody else is left; ``bound`` is the one that an affinity
@@ -126,7 +127,7 @@ class Pool:
         return self._best_known[self._choose(self._weights, loads, self._turn)]
 
     def cookie_name(self, *, secure: bool) -> bytes:
-        """Return the affinity cookie's name: browsers keep prefixed ones only from secure origins."""
+        """Return the cookie's name: browsers keep a prefixed one only from secure origins."""
         return b"__Host-Http-" + self._cookie if secure else self._cookie
 
     def bound_instance(

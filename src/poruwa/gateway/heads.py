@@ -1,7 +1,7 @@
 """The heads that the gateway sends: to instances and to clients.
 
-Each is the received block of field lines with spans cut out and lines added; what no rule knows goes
-through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), clients' claims about
+Each is the received block of field lines with spans cut out and lines added; what no rule knows
+goes through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), clients' claims about
 addresses, hosts and targets too (``rules.forwarding``).
 """
 
@@ -87,14 +87,11 @@ def interim_head(head: ResponseHead) -> bytes:
 
 def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the 101 response as the client gets it, with the fields that make the switch."""
-    return (
-        b"HTTP/1.1 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
-        % (
-            head.status_text,
-            head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2]),
-            head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
-            exchange.request_id,
-        )
+    return b"HTTP/1.1 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
+        head.status_text,
+        head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2]),
+        head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
+        exchange.request_id,
     )
 
 

@@ -1,7 +1,7 @@
 """The stages of a request in the gateway, in their order.
 
-``docs/request-path.md`` is generated from ``STAGES``. A stage between ``listener`` and ``upstream`` is
-a function of the exchange that returns True when it has answered the request (or taken it over);
+``docs/request-path.md`` is generated from ``STAGES``. A stage between ``listener`` and ``upstream``
+is a function of the exchange that returns True when it has answered the request (or taken it over);
 the first and the last are the connections' protocols, which call and are called.
 """
 

@@ -25,9 +25,9 @@ strictly as the client's connection parsed the request, hop-by-hop fields are cu
 out with back-pressure. Every end of an exchange is counted (`observe.metrics`) and logged
 (`observe.access_log`) in one place, `Exchange._end`.
 
-Where to look for what: framing refusals in `rules.message`, who is believed about a client's address
-in `rules.forwarding`, which instance in `rules.balancing` and `gateway.balancer`, what is sent again
-in `rules.retry`, heads as sent in `gateway.heads`.
+Where to look for what: framing refusals in `rules.message`, who is believed about a client's
+address in `rules.forwarding`, which instance in `rules.balancing` and `gateway.balancer`, what is
+sent again in `rules.retry`, heads as sent in `gateway.heads`.
 """
 
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poruwa.config.model import Policy
-from poruwa.config.model import Host, Route
+from poruwa.config.model import Host, Policy, Route
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles

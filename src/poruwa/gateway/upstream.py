@@ -1,8 +1,8 @@
 """Connections to instances: kept open, lent to one exchange at a time, parsed strictly.
 
-Place on the path: last stage of the gateway. ``InstanceConnections`` decides without ``await`` which
-connection an exchange gets; only opening a new one is a task. What is parsed goes to the exchange by
-the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's business.
+Place on the path: last stage of the gateway. ``InstanceConnections`` decides without ``await``
+which connection an exchange gets; only opening a new one is a task. What is parsed goes to the
+exchange by the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's business.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from typing import Protocol, cast
 from poruwa.config.address import Address
 from poruwa.errors import UpstreamError
 from poruwa.gateway.outbox import Outbox
-from poruwa.net.http1 import ChunkedDecoder, Refused, ResponseHead, has_bare_line_end
-from poruwa.net.http1 import parse_response_head
-from poruwa.rules.message import CHUNKED, UNTIL_CLOSE, RefusalReason, response_framing
+from poruwa.net.http1 import (
+    ChunkedDecoder,
+    Refused,
+    ResponseHead,
+    has_bare_line_end,
+    parse_response_head,
+)
+from poruwa.rules.message import CHUNKED, RefusalReason, response_framing
 
 # A POST goes out on a kept connection only if that was idle for less than this: the peer's own
 # idle time-out is then still far, so that the close that would lose the POST is not under way.
@@ -45,7 +50,9 @@ class ResponseReceiver(Protocol):
     def on_connected(self, connection: UpstreamConnection) -> None: ...
     def on_connect_failed(self, error: UpstreamError) -> None: ...
     def on_interim(self, head: ResponseHead) -> None: ...
-    def on_response(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None: ...
+    def on_response(
+        self, head: ResponseHead, framing: int, body: bytes, *, complete: bool
+    ) -> None: ...
     def on_body(self, data: bytes, *, complete: bool) -> None: ...
     def on_switched(self, head: ResponseHead, data: bytes) -> None: ...
     def on_tunnel_data(self, data: bytes) -> None: ...

@@ -21,8 +21,9 @@ from poruwa.rules.message import RefusalReason, is_valid_host
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _FIELD_LINE = _TOKEN + rb"++:[\x20-\x7e\x80-\xff\t]*+\r\n"
-# Visible ASCII without what RFC 3986 and browsers alike keep out of paths and queries (URL standard,
-# "percent-encode sets"): ``|`` and ``^`` pass anywhere, braces, backticks and backslashes in a query.
+# Visible ASCII without what RFC 3986 and browsers alike keep out of paths and queries (URL
+# standard, "percent-encode sets"): ``|`` and ``^`` pass anywhere, braces, backticks and
+# backslashes in a query.
 _PATH = rb"[!$-;=@-\[\]^_a-z|~]"
 _QUERY = rb"[!$-;=?-~]"
 _ORIGIN_FORM = rb"/" + _PATH + rb"*+(?:\?" + _QUERY + rb"*+)?"
@@ -31,9 +32,7 @@ _FIELDS = rb"(?:" + _FIELD_LINE + rb")*+\r\n"
 _REQUEST = re.compile(_METHOD + rb" (" + _ORIGIN_FORM + rb") HTTP/1\.([01])\r\n" + _FIELDS)
 # The same with any other target: absolute, asterisk, or one that is refused.
 _UNUSUAL_REQUEST = re.compile(_METHOD + rb" ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
-_RESPONSE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9]\d\d(?: [\x20-\x7e\x80-\xff\t]*+)?)\r\n" + _FIELDS
-)
+_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d(?: [\x20-\x7e\x80-\xff\t]*+)?)\r\n" + _FIELDS)
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(" + _ORIGIN_FORM + rb")?\Z", re.IGNORECASE)
 
 # Fields that a rule reads. Every other field is passed on unread.
@@ -49,8 +48,8 @@ _RESPONSE_NAMES = (
     b"access-control-allow-credentials", b"access-control-allow-origin",
     b"access-control-expose-headers", b"cache-control", b"cdn-cache-control", b"connection",
     b"content-length", b"date", b"expires", b"keep-alive", b"proxy-authenticate",
-    b"proxy-connection", b"set-cookie", b"surrogate-control", b"te", b"trailer", b"transfer-encoding", b"upgrade",
-    b"x-request-id",
+    b"proxy-connection", b"set-cookie", b"surrogate-control", b"te", b"trailer",
+    b"transfer-encoding", b"upgrade", b"x-request-id",
 )  # fmt: skip
 
 # RFC 9110 section 7.6.1, and the de-facto ones before it. Trailers are dropped with the chunked
@@ -252,9 +251,7 @@ def _origin_form(head: RequestHead) -> bytes:
 def _block_without_any(block: bytes, names: frozenset[bytes]) -> bytes:
     """Return ``block`` without the lines named ``names``, whichever they are."""
     kept = [
-        line
-        for line in block.split(b"\r\n")[1:]
-        if line.partition(b":")[0].lower() not in names
+        line for line in block.split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in names
     ]
     return b"".join(b"\r\n" + line for line in kept)
 
@@ -296,7 +293,9 @@ def has_bare_line_end(data: bytes) -> bool:
     return data.count(b"\n") != pairs or data.count(b"\r") - open_end != pairs
 
 
-_CHUNK_SIZE_BYTES = 4096  # of a size line with its extensions; the longest any peer was seen to send
+_CHUNK_SIZE_BYTES = (
+    4096  # of a size line with its extensions; the longest any peer was seen to send
+)
 _TRAILER_BYTES = 8192
 _CHUNK_SIZE = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:;[ \t]*" + _TOKEN + rb"+"

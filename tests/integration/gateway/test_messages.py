@@ -83,7 +83,7 @@ def test_half_close_within_a_head_or_body(gateway: GatewayProcess, origin: Origi
     for part in (
         b"GET /half-head HTTP/1.1\r\nHost: wedd",
         b"POST /half-body HTTP/1.1\r\nHost: weddinglk.test\r\nContent-Length: 10\r\n\r\nhello",
-        b"POST /half-body HTTP/1.1\r\nHost: weddinglk.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        b"POST /half-body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
     ):
         with gateway.connect() as client:
             client.send(part)
@@ -131,9 +131,15 @@ def test_error_page_to_http_1_0_closes(gateway: GatewayProcess) -> None:
 
 @pytest.mark.parametrize(
     ("status", "shown"),
-    [(b"999 Odd", b"999 Odd"), (b"599 ", b"599 "), (b"200", b"200 "), (b"299 \xe9\xff", b"299 \xe9\xff"),
-     (b"418 I'm\ta teapot", b"418 I'm\ta teapot"), (b"600 X", b"600 X")],
-)  # fmt: skip
+    [
+        (b"999 Odd", b"999 Odd"),
+        (b"599 ", b"599 "),
+        (b"200", b"200 "),
+        (b"299 \xe9\xff", b"299 \xe9\xff"),
+        (b"418 I'm\ta teapot", b"418 I'm\ta teapot"),
+        (b"600 X", b"600 X"),
+    ],
+)
 def test_any_final_status_and_reason(
     gateway: GatewayProcess, origin: Origin, status: bytes, shown: bytes
 ) -> None:
@@ -252,8 +258,10 @@ def test_expect_with_a_final_answer_at_once(gateway: GatewayProcess, origin: Ori
 
     origin.on("/expect-refused", refuse)
     with gateway.connect() as client:
-        client.send(b"POST /expect-refused HTTP/1.1\r\nHost: weddinglk.test\r\nContent-Length: 60\r\n"
-                    b"Expect: 100-continue\r\n\r\n")  # fmt: skip
+        client.send(
+            b"POST /expect-refused HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
         answer = client.response()
         assert (answer.status, answer.get("connection")) == (403, b"close")
         assert client.rest() == b""
