@@ -168,8 +168,14 @@ class Pool:
         if waiter in self._waiting:
             self._waiting.remove(waiter)
 
-    def serve_waiting(self, *, now: float) -> None:
+    @property
+    def has_waiting(self) -> bool:
+        """Whether requests wait in the queue."""
+        return bool(self._waiting)
+
+    def serve_waiting(self) -> None:
         """Let queued requests go on, in their order, as far as instances are ready."""
+        now = self._loop.time()
         for _ in range(len(self._waiting)):
             if not self._ready(now, ()):
                 return
@@ -180,7 +186,7 @@ class Pool:
         for instance in self.instances:
             instance.connections.close_idle(now=now)
         if self._waiting:
-            self.serve_waiting(now=now)
+            self.serve_waiting()
 
     def close(self) -> None:
         """Close all connections to instances."""

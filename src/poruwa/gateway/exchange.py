@@ -541,6 +541,8 @@ class Exchange:
         pool, self._sent_at_pool = self._sent_at_pool, None
         if pool is not None and self.instance is not None:
             pool.row.end(self.instance.slot)
+            if pool.has_waiting:  # in its own turn: this exchange is not over yet
+                self.gateway.loop.call_soon(pool.serve_waiting)
 
     def _end(self) -> None:
         """Settle accounts: load, connection, metrics, log. Called exactly once."""

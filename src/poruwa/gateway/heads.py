@@ -1,8 +1,8 @@
 """The heads that the gateway sends: to instances and to clients.
 
 Each is the received block of field lines with spans cut out and lines added; what no rule knows
-goes through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), clients' claims about
-addresses, hosts and targets too (``rules.forwarding``).
+goes through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), and so do clients'
+claims about addresses, hosts and targets (``rules.forwarding``).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ that a killed process could leave behind or take away. Cells are aligned 64-bit 
 process each; a reader may see a neighbouring cell a moment older, which balancing tolerates.
 
 Layout, in 64-bit words: a header, then per worker its facts, then per instance ("slot") its
-verdict, then one column per counter and slot with the cells of all workers side by side, so that a sum over
-workers is one slice.
+verdict, then one column per counter and slot with the cells of all workers side by side, so that a
+sum over workers is one slice.
 """
 
 from __future__ import annotations

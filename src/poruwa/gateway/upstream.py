@@ -2,7 +2,8 @@
 
 Place on the path: last stage of the gateway. ``InstanceConnections`` decides without ``await``
 which connection an exchange gets; only opening a new one is a task. What is parsed goes to the
-exchange by the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's business.
+exchange by the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's
+business.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum
+from errno import ECONNRESET
 from typing import Protocol, cast
 
 from poruwa.config.address import Address
@@ -431,6 +433,8 @@ class InstanceConnections:
         try:
             async with asyncio.timeout(self.connect_seconds):
                 connection = await self._open_connection()
+            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
+                raise ConnectionResetError(ECONNRESET, "closed as soon as it was open")
         except TimeoutError as error:
             failure = UpstreamError("the instance did not accept in time", status_hint=504)
             failure.__cause__ = error

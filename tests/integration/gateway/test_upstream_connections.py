@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,15 @@ fast_interval = "0.1s"
 timeout = "0.3s"
 fall = 1
 rise = 1
+[pools.single]
+instances = ["%(a)s"]
+max_in_flight_per_instance = 2
+[pools.single.health]
+enabled = false
+[pools.hasty]
+instances = ["%(hasty)s"]
+[pools.hasty.health]
+enabled = false
 [pools.socket]
 instances = ["unix:%(folder)s/absent.sock"]
 [pools.socket.health]
@@ -53,9 +64,38 @@ pool = "pair"
 path = "/flaky/*"
 pool = "flaky"
 [[routes]]
+path = "/single/*"
+pool = "single"
+[[routes]]
+path = "/hasty/*"
+pool = "hasty"
+[[routes]]
 path = "/socket/*"
 pool = "socket"
 """
+
+
+class HastyServer:
+    """Closes each connection as soon as it is open, by a reset every other time."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for number in count():
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return
+            if number % 2:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+    def stop(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 class Pair:
@@ -66,6 +106,7 @@ class Pair:
         self.a = Origin(name="a")
         self.b = Origin(name="b")
         self.flaky = Origin(name="flaky")
+        self.hasty = HastyServer()
         self.gateway = GatewayProcess(
             folder,
             policy=POLICY
@@ -73,6 +114,7 @@ class Pair:
                 "a": self.a.address,
                 "b": self.b.address,
                 "flaky": self.flaky.address,
+                "hasty": self.hasty.address,
                 "folder": folder,
             },
         )
@@ -90,7 +132,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     pair = Pair(tmp_path_factory.mktemp("pair"))
     yield pair
     pair.gateway.stop()
-    for origin in (pair.a, pair.b, pair.flaky):
+    for origin in (pair.a, pair.b, pair.flaky, pair.hasty):
         origin.stop()
 
 
@@ -197,6 +239,7 @@ def test_instance_that_refuses_connections(pair: Pair) -> None:
         "a": f"127.0.0.1:{free_port()}",
         "b": pair.b.address,
         "flaky": pair.flaky.address,
+        "hasty": pair.hasty.address,
         "folder": pair.folder,
     }
     folder = pair.folder / "refused"
@@ -275,3 +318,49 @@ def test_all_instances_down_and_one_back(pair: Pair) -> None:
         thread.join(5)
     assert answers == [200] * 10
     assert gateway.in_flight() == 0
+
+
+def test_instance_that_closes_every_connection(pair: Pair) -> None:
+    """502 each time and soon: no request is left on a connection that is gone."""
+    clients = [pair.gateway.connect() for _ in range(40)]
+    try:
+        for _ in range(5):
+            start = time.monotonic()
+            for client in clients:
+                client.send(b"GET /hasty/x HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
+            assert {client.response().status for client in clients} == {502}
+            assert time.monotonic() - start < 3.0
+    finally:
+        for client in clients:
+            client.close()
+    assert pair.gateway.in_flight() == 0
+
+
+def test_limit_of_requests_per_instance(pair: Pair) -> None:
+    """The others wait in the queue, and go on the moment a place is free: not at the next tick."""
+    most = [0]
+    now = [0]
+    lock = threading.Lock()
+
+    def work(call: Call) -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.005)
+        with lock:
+            now[0] -= 1
+        call.reply(b"ok")
+
+    pair.a.on("/single/x", work)
+    clients = [pair.gateway.connect() for _ in range(40)]
+    try:
+        start = time.monotonic()
+        for client in clients:
+            client.send(b"GET /single/x HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
+        assert {client.response().status for client in clients} == {200}
+        assert time.monotonic() - start < 0.8
+    finally:
+        for client in clients:
+            client.close()
+    assert most[0] == 2
+    assert pair.gateway.in_flight() == 0
