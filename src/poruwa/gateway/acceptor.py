@@ -72,13 +72,23 @@ class Acceptor:
             return
         duplicate = self._socket.dup()  # the server closes what it is given; ours is for later
         context = self._tls.context if self._tls is not None else None
+        # A client's handshake is the beginning of its first head; no connection counts it yet.
+        limit = self._gateway.timeouts.header_seconds if context is not None else None
         if duplicate.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(
-                self._connection, sock=duplicate, backlog=_BACKLOG, ssl=context
+                self._connection,
+                sock=duplicate,
+                backlog=_BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=limit,
             )
         else:
             self._server = await loop.create_server(
-                self._connection, sock=duplicate, backlog=_BACKLOG, ssl=context
+                self._connection,
+                sock=duplicate,
+                backlog=_BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=limit,
             )
 
     def stop(self) -> None:
@@ -158,6 +168,7 @@ class Acceptor:
                 header = await _read_proxy_header(loop, accepted)
             host = header.source if header.source is not None and not header.is_unix else None
             is_tls = self._tls is not None or header.used_tls
+            handshake_seconds = gateway.timeouts.header_seconds if self._tls is not None else None
             connection = ClientConnection(
                 gateway,
                 is_tls=is_tls,
@@ -169,6 +180,7 @@ class Acceptor:
                 lambda: protocol,
                 accepted,
                 ssl=self._tls.context if self._tls is not None else None,
+                ssl_handshake_timeout=handshake_seconds,
             )
         except (OSError, TimeoutError, ProtocolError) as error:
             accepted.close()

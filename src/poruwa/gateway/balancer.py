@@ -156,6 +156,17 @@ class Pool:
         """Pass ``instance`` over for a moment: it did not accept a connection."""
         instance.avoid_until = self._avoiding_until = now + AVOID_SECONDS
 
+    def trust_again(self, instance: Instance) -> None:
+        """Take note that ``instance`` accepts connections again."""
+        instance.avoid_until = 0.0
+        if self._waiting:
+            self._loop.call_soon(self.serve_waiting)
+
+    def is_refusing(self) -> bool:
+        """Whether every instance that should be there has just refused a connection."""
+        now = self._loop.time()
+        return all(each.avoid_until > now for each in self._best_known)
+
     def wait(self, waiter: Waiter) -> bool:
         """Queue ``waiter`` until an instance is ready; False when the queue is full."""
         if len(self._waiting) >= self._queue_requests:
@@ -174,12 +185,18 @@ class Pool:
         return bool(self._waiting)
 
     def serve_waiting(self) -> None:
-        """Let queued requests go on, in their order, as far as instances are ready."""
+        """Let queued requests go on, in their order, as far as instances are ready.
+
+        Where all refused their last connection, one request goes to see whether that still holds.
+        """
         now = self._loop.time()
         for _ in range(len(self._waiting)):
-            if not self._ready(now, ()):
+            ready = self._ready(now, ())
+            if not ready:
                 return
             self._waiting.popleft().on_instance_ready()
+            if all(each.avoid_until for each in ready):
+                return
 
     def sweep(self, *, now: float) -> None:
         """Close connections that were idle for too long, and look after the queue."""

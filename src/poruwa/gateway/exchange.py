@@ -53,6 +53,7 @@ class Exchange:
         "_sent_at_pool",
         "_tried",
         "_upstream_blocked",
+        "_wait_until",
         "_waiting_in",
         "bound",
         "bytes_in",
@@ -125,6 +126,7 @@ class Exchange:
         self.connection: UpstreamConnection | None = None
         self._tried: list[Instance] = []
         self._waiting_in: Pool | None = None
+        self._wait_until = 0.0  # loop time; a request that is queued again waits no longer for it
         self._sent_at_pool: Pool | None = None
         self._sender: FileSender | None = None
         self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
@@ -308,6 +310,8 @@ class Exchange:
         """Send the request, with what of its body is here."""
         self.connection = connection
         assert self.instance is not None
+        if self.instance.avoid_until:
+            self.pool.trust_again(self.instance)
         self._upstream_blocked = False
         write = connection.write
         write(request_head(self))
@@ -354,10 +358,8 @@ class Exchange:
             and not self.gateway.is_draining
         )
         data = response_head(self, head, chunked=self._chunked_to_client)
-        if body:
-            data += body
-        self.bytes_out = len(data)
-        self.client.write(data)
+        self.bytes_out = len(data) + len(body)
+        self.client.write_message(data, body)
         if complete:
             self._response_complete()
         else:
@@ -457,7 +459,8 @@ class Exchange:
             self.answer_error(503, retry_after=1)
             return
         self._waiting_in = pool
-        self.client.deadline = self.gateway.now + self.gateway.queue_seconds
+        self._wait_until = self._wait_until or self.gateway.now + self.gateway.queue_seconds
+        self.client.deadline = self._wait_until
 
     def _leave_queue(self) -> None:
         if self._waiting_in is not None:
@@ -478,6 +481,12 @@ class Exchange:
             body_replayable=self._body is not None,
             failure=kind,
         )
+        if kind is FailureKind.CONNECT and self.pool.is_refusing():
+            # Nobody accepts, e.g. while the only instance restarts: as good as nobody being up.
+            self._tried.clear()
+            self.tries = 0
+            self._wait_for_instance()
+            return
         if decision.is_retry:
             # An instance that closes an idle connection as we use it is nobody's failure: such a
             # try is free, the instance may have the next one too, and each one uses up one more

@@ -222,6 +222,10 @@ class ClientConnection:
         """Send ``data`` at the end of this turn of the loop."""
         self.gateway.outbox.write(self.transport, data)
 
+    def write_message(self, head: bytes, body: bytes) -> None:
+        """Send a head and the first bytes of its body."""
+        self.gateway.outbox.write_message(self.transport, head, body)
+
     def write_eof(self) -> None:
         """Close the sending side after what was written."""
         self.gateway.outbox.flush()

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import asyncio
 
+# From here on a copy, and having left the processor's cache by the end of the turn, costs more
+# than waking somebody.
+LARGE_BYTES = 16 * 1024
+
 
 class Outbox:
     """The writes of this turn, in their order. One per worker, shared by all its connections."""
@@ -21,10 +25,24 @@ class Outbox:
         self._pending: list[tuple[asyncio.Transport, bytes]] = []
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send ``data`` at the end of this turn."""
+        """Send ``data`` at the end of this turn, or now if it is large."""
+        if len(data) >= LARGE_BYTES:
+            self.flush()
+            if not transport.is_closing():
+                transport.write(data)
+            return
         if not self._pending:
             self.loop.call_soon(self.flush)
         self._pending.append((transport, data))
+
+    def write_message(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        """Send ``head`` and the first bytes of a body; a large body is not copied."""
+        if len(body) < LARGE_BYTES:
+            self.write(transport, head + body)
+            return
+        self.flush()
+        if not transport.is_closing():
+            transport.writelines((head, body))
 
     def flush(self) -> None:
         """Send everything now: before a connection is closed, its last bytes must be on their way.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -44,6 +45,8 @@ HEARTBEAT_SECONDS = 0.1
 # "Connection: close", if it comes within this time.
 IDLE_GRACE_SECONDS = 0.25
 DRAIN_POLL_SECONDS = 0.05
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 _log = structlog.get_logger(component="worker")
 
@@ -176,8 +179,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--listen-fds", required=True)
     parser.add_argument("--access-log", default="")
     options = parser.parse_args(arguments)
+    _keep_freed_memory()
     configure_logging()
     uvloop.run(Worker(options).run())
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc not to hand every freed body back to the kernel.
+
+    With its defaults a body of 100 KB costs two dozen page faults a request, a third of the time it
+    takes to pass one through.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
+        mallopt(_M_TOP_PAD, 1024 * 1024)
 
 
 if __name__ == "__main__":

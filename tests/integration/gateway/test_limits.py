@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from conftest import TRUSTED_SOURCE, Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient, account
@@ -23,10 +24,15 @@ LATE_SECONDS = 2.0  # a busy machine
 POLICY = f"""
 [listeners.http]
 address = "127.0.0.1:0"
+[listeners.tls]
+address = "127.0.0.1:0"
+tls = {{ certificate = "{{certificate}}", key = "{{key}}" }}
 [admin]
 address = "127.0.0.1:0"
 [gateway]
 workers = 1
+[trust]
+proxies = ["{TRUSTED_SOURCE}"]
 [limits]
 request_line = "1KiB"
 header = "8KiB"
@@ -61,8 +67,12 @@ first_byte = "30s"
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[GatewayProcess]:
+def limited(
+    tmp_path_factory: pytest.TempPathFactory, origin: Origin, authority: Authority
+) -> Iterator[GatewayProcess]:
     policy = POLICY.replace("{origin}", origin.address)
+    policy = policy.replace("{certificate}", str(authority.certificate_path))
+    policy = policy.replace("{key}", str(authority.key_path))
     process = GatewayProcess(tmp_path_factory.mktemp("limits"), policy=policy)
     yield process
     process.stop()
@@ -225,6 +235,12 @@ def test_new_connection_that_says_nothing(limited: GatewayProcess) -> None:
         assert ends_after(client, HEADER_SECONDS) == b""
 
 
+def test_tls_handshake_too_slow(limited: GatewayProcess) -> None:
+    """It has the time of a head: not the minute that TLS libraries allow."""
+    with limited.connect("tls") as client:
+        assert ends_after(client, HEADER_SECONDS) == b""
+
+
 def test_instance_that_does_not_answer(limited: GatewayProcess, origin: Origin) -> None:
     """504, and the connection to the client lives on."""
 
@@ -312,6 +328,16 @@ def test_connections_per_client(limited: GatewayProcess) -> None:
         limited.until(lambda: limited.status()["workers"][0]["connections"] <= 3, "a free place")
         with limited.connect() as client:
             assert client.get("/x").status == 200
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_connections_of_a_trusted_proxy(limited: GatewayProcess) -> None:
+    """It is many clients: the limit of one is not its."""
+    clients = [limited.connect(source=TRUSTED_SOURCE) for _ in range(8)]
+    try:
+        assert [client.get("/x").status for client in clients] == [200] * 8
     finally:
         for client in clients:
             client.close()
