@@ -32,6 +32,7 @@ from poruwa.rules.retry import RetryBudget, RetryDecision
 from poruwa.rules.trace import RandomIds
 
 SWEEP_SECONDS = 0.25
+EXPIRED_PER_TURN = 8  # an answer with 408 takes 40 us: a third of a millisecond a turn
 
 _log = structlog.get_logger(component="gateway")
 
@@ -217,13 +218,22 @@ class Gateway:
     def _sweep(self) -> None:
         self.now = now = self.loop.time()
         self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        for connection in [each for each in self.connections if each.deadline < now]:
-            connection.expire()
+        due = [each for each in self.connections if each.deadline < now]
+        if due:
+            self._expire(due)
         for pool in self.pools.values():
             pool.sweep(now=now)
         if self.access_log is not None:
             self.access_log.tick(now)
         self.row.set_load(connections=len(self.connections), requests=self.requests)
+
+    def _expire(self, due: list[ClientConnection]) -> None:
+        """Act on deadlines, a few a turn: a crowd of slow clients must not hold up the others."""
+        for connection in due[:EXPIRED_PER_TURN]:
+            if connection.deadline < self.now:
+                connection.expire()
+        if len(due) > EXPIRED_PER_TURN:
+            self.loop.call_soon(self._expire, due[EXPIRED_PER_TURN:])
 
     def snapshot(self) -> bytes:
         """Return this worker's metrics, its gauges brought up to date."""
