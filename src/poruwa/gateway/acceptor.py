@@ -31,6 +31,7 @@ _PAUSE_FACTOR, _PAUSE_MARGIN = 1.25, 16
 _RESUME_FACTOR, _RESUME_MARGIN = 1.1, 8
 _BACKLOG = 4096
 _PEEK_AGAIN_SECONDS = 0.01
+_ACCEPT_AGAIN_SECONDS = 1.0
 _CERTIFICATE_CHECK_SECONDS = 2.0
 
 _log = structlog.get_logger(component="listener")
@@ -147,12 +148,18 @@ class Acceptor:
                 accepted, _peer = self._socket.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as error:
+            except OSError as error:  # out of descriptors: asking again at once would only spin
                 _log.warning("accept failed", reason=os.strerror(error.errno or 0))
+                self._gateway.loop.remove_reader(self._socket)
+                self._gateway.loop.call_later(_ACCEPT_AGAIN_SECONDS, self._accept_again)
                 return
             task = self._gateway.loop.create_task(self._greet(accepted))
             self._greeting.add(task)
             task.add_done_callback(self._greeting.discard)
+
+    def _accept_again(self) -> None:
+        if not self._is_stopped:
+            self._gateway.loop.add_reader(self._socket, self._accept_proxied)
 
     async def _greet(self, accepted: socket.socket) -> None:
         """Read the PROXY header of a connection and hand the rest to a ``ClientConnection``."""

@@ -14,10 +14,10 @@ from typing import Protocol
 from poruwa.config.address import parse_address
 from poruwa.config.model import AffinityFailover, BalancingMethod, Policy
 from poruwa.config.model import Pool as PoolSection
+from poruwa.gateway.connections import InstanceConnections
 from poruwa.gateway.local_bus import InstanceEntry
 from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
-from poruwa.gateway.upstream import InstanceConnections
 from poruwa.rules.affinity import AffinityTable, find_cookie
 from poruwa.rules.balancing import least_connections, round_robin, smooth_weighted
 

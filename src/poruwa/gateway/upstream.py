@@ -1,22 +1,17 @@
-"""Connections to instances: kept open, lent to one exchange at a time, parsed strictly.
+"""One connection to an instance: lent to one exchange at a time, its responses parsed strictly.
 
-Place on the path: last stage of the gateway. ``InstanceConnections`` decides without ``await``
-which connection an exchange gets; only opening a new one is a task. What is parsed goes to the
-exchange by the calls of ``ResponseReceiver``. Whether a failed try is made again is the exchange's
-business.
+Place on the path: last stage of the gateway. What is parsed goes to the exchange by the calls of
+``ResponseReceiver``. Which connection an exchange gets is decided in ``gateway.connections``;
+whether a failed try is made again is the exchange's business.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from enum import Enum
-from errno import ECONNRESET
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from poruwa.config.address import Address
 from poruwa.errors import UpstreamError
-from poruwa.gateway.outbox import Outbox
 from poruwa.net.http1 import (
     ChunkedDecoder,
     Refused,
@@ -26,9 +21,8 @@ from poruwa.net.http1 import (
 )
 from poruwa.rules.message import CHUNKED, RefusalReason, response_framing
 
-# A POST goes out on a kept connection only if that was idle for less than this: the peer's own
-# idle time-out is then still far, so that the close that would lose the POST is not under way.
-FRESH_ENOUGH_SECONDS = 1.0
+if TYPE_CHECKING:
+    from poruwa.gateway.connections import InstanceConnections
 
 
 class Stage(Enum):
@@ -312,157 +306,3 @@ class UpstreamConnection:
             self.transport.abort()
         if receiver is not None:
             receiver.on_failed(self, error)
-
-
-class InstanceConnections:
-    """The connections of this worker to one instance.
-
-    At most ``limit`` are open; requests beyond wait here in the order they came. Idle ones are used
-    last in, first out, so that few stay warm and the others age out.
-    """
-
-    __slots__ = (
-        "_connecting",
-        "_head_limit_bytes",
-        "_open",
-        "_waiting",
-        "address",
-        "connect_seconds",
-        "connects",
-        "idle",
-        "idle_seconds",
-        "limit",
-        "loop",
-        "outbox",
-    )
-
-    def __init__(
-        self,
-        address: Address,
-        outbox: Outbox,
-        *,
-        limit: int,
-        connect_seconds: float,
-        idle_seconds: float,
-        head_limit_bytes: int,
-    ) -> None:
-        self.address = address
-        self.outbox = outbox
-        self.loop = outbox.loop
-        self.limit = limit
-        self.connect_seconds = connect_seconds
-        self.idle_seconds = idle_seconds
-        self.idle: list[UpstreamConnection] = []
-        self.connects = 0
-        self._head_limit_bytes = head_limit_bytes
-        self._open: set[UpstreamConnection] = set()
-        self._waiting: deque[ResponseReceiver] = deque()
-        self._connecting: dict[ResponseReceiver, asyncio.Task[None]] = {}
-
-    def acquire(self, receiver: ResponseReceiver, *, now: float, replayable: bool) -> None:
-        """Give ``receiver`` a connection, now or by ``on_connected`` later.
-
-        ``replayable`` tells whether the request may be sent again if a kept connection turns out
-        to be closing; one that may not gets a connection used a moment ago, or a new one.
-        """
-        idle_limit = self.idle_seconds if replayable else FRESH_ENOUGH_SECONDS
-        while self.idle:
-            connection = self.idle.pop()
-            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
-                continue
-            if now - connection.idle_since > idle_limit:
-                if not replayable:
-                    self.idle.append(connection)
-                    break
-                connection.abandon()
-                continue
-            connection.lend(receiver)
-            receiver.on_connected(connection)
-            return
-        if len(self._open) + len(self._connecting) >= self.limit:
-            self._waiting.append(receiver)
-        else:
-            self._connecting[receiver] = self.loop.create_task(self._connect(receiver))
-
-    def give_up(self, receiver: ResponseReceiver) -> None:
-        """Forget that ``receiver`` waits for a connection."""
-        task = self._connecting.get(receiver)
-        if task is not None:
-            task.cancel()
-        elif receiver in self._waiting:
-            self._waiting.remove(receiver)
-
-    def take_back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose exchange is over, or pass it to who waits longest."""
-        if self._waiting:
-            receiver = self._waiting.popleft()
-            connection.lend(receiver)
-            receiver.on_connected(connection)
-            return
-        connection.idle_since = self.loop.time()
-        self.idle.append(connection)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """Drop a connection that closed; its place goes to who waits longest."""
-        self._open.discard(connection)
-        if connection in self.idle:
-            self.idle.remove(connection)
-        self._serve_waiting()
-
-    def close_idle(self, *, now: float) -> None:
-        """Close what was idle for longer than ``idle_seconds``; called every second or so."""
-        while self.idle and now - self.idle[0].idle_since > self.idle_seconds:
-            self.idle.pop(0).abandon()
-
-    def close(self) -> None:
-        """Close every connection and end every attempt to open one."""
-        for task in self._connecting.values():
-            task.cancel()
-        for connection in list(self._open):
-            connection.abandon()
-        self.idle.clear()
-
-    def _serve_waiting(self) -> None:
-        if self._waiting and len(self._open) + len(self._connecting) < self.limit:
-            receiver = self._waiting.popleft()
-            self._connecting[receiver] = self.loop.create_task(self._connect(receiver))
-
-    async def _connect(self, receiver: ResponseReceiver) -> None:
-        """Open a connection for ``receiver``, within ``connect_seconds``."""
-        self.connects += 1
-        try:
-            async with asyncio.timeout(self.connect_seconds):
-                connection = await self._open_connection()
-            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
-                raise ConnectionResetError(ECONNRESET, "closed as soon as it was open")
-        except TimeoutError as error:
-            failure = UpstreamError("the instance did not accept in time", status_hint=504)
-            failure.__cause__ = error
-            del self._connecting[receiver]
-            self._serve_waiting()
-            receiver.on_connect_failed(failure)
-        except OSError as error:
-            failure = UpstreamError(f"the instance refused: {error.strerror}", status_hint=502)
-            failure.__cause__ = error
-            del self._connecting[receiver]
-            self._serve_waiting()
-            receiver.on_connect_failed(failure)
-        except asyncio.CancelledError:
-            self._connecting.pop(receiver, None)
-            self._serve_waiting()
-            raise
-        else:
-            del self._connecting[receiver]
-            self._open.add(connection)
-            connection.lend(receiver)
-            receiver.on_connected(connection)
-
-    async def _open_connection(self) -> UpstreamConnection:
-        connection = UpstreamConnection(self, self._head_limit_bytes)
-        protocol = cast(asyncio.Protocol, connection)
-        address = self.address
-        if address.path:
-            await self.loop.create_unix_connection(lambda: protocol, address.path)
-        else:
-            await self.loop.create_connection(lambda: protocol, address.host, address.port)
-        return connection
