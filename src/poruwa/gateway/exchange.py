@@ -6,8 +6,8 @@ future, so a request costs what its callbacks cost (only files are sent by a tas
 ``gateway.file_sender``'s). Every way an exchange can end goes through ``_end``, once.
 
 What is sent again, and when, is decided in ``poruwa.rules.retry``. The heads that are sent come
-from ``gateway.heads``. Longer than other files, because all these callbacks share one state; hedging
-will need several tries at a time and with them a class of their own.
+from ``gateway.heads``. Longer than other files, because all these callbacks share one state;
+hedging will need several tries at a time and with them a class of their own.
 """
 
 from __future__ import annotations

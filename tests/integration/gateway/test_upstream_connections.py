@@ -331,14 +331,18 @@ def test_all_instances_down_and_one_back(pair: Pair) -> None:
 
 
 def test_instance_that_closes_every_connection(pair: Pair) -> None:
-    """502 each time and soon: no request is left on a connection that is gone."""
+    """An answer each time and soon: no request is left on a connection that is gone.
+
+    502 where the close came after the request was sent, 503 where it came before, which looks like
+    an instance that refuses.
+    """
     clients = [pair.gateway.connect() for _ in range(40)]
     try:
         for _ in range(5):
             start = time.monotonic()
             for client in clients:
                 client.send(b"GET /hasty/x HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
-            assert {client.response().status for client in clients} == {502}
+            assert {client.response().status for client in clients} <= {502, 503}
             assert time.monotonic() - start < 3.0
     finally:
         for client in clients:
