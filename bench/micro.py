@@ -114,12 +114,15 @@ class Exchanges:
 
     def one(self, request: bytes) -> None:
         """Carry one request through, and its answer back."""
+        outbox = self._gateway.outbox
         self._client.data_received(request)
+        outbox.flush()  # at the end of a turn, the loop would
         exchange = self._client.exchange
         assert exchange is not None
         connection = exchange.connection
         assert connection is not None, "no kept connection was free"
         connection.data_received(_ANSWER)
+        outbox.flush()
 
     def require_working(self, request: bytes) -> None:
         """Raise a `BenchError` unless an exchange leaves the client with the whole answer."""
