@@ -29,6 +29,7 @@ MODULES = (
     "poruwa/rules/retry.py",
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/balancer.py",
+    "poruwa/gateway/bounds.py",
     "poruwa/gateway/connections.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",

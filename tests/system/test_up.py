@@ -215,7 +215,7 @@ async def load(url: str) -> AsyncIterator[list[str]]:
             yield wrong
         finally:
             is_over = True
-    assert answers > 100
+    assert answers > 10, "too few to mean anything"
 
 
 async def test_killed_parts_are_back_within_two_seconds_and_no_get_fails(stack: Stack) -> None:

@@ -14,7 +14,7 @@ from typing import cast
 from poruwa.config.address import Address
 from poruwa.errors import UpstreamError
 from poruwa.gateway.outbox import Outbox
-from poruwa.gateway.upstream import ResponseReceiver, Stage, UpstreamConnection
+from poruwa.gateway.upstream import CLOSED, ResponseReceiver, UpstreamConnection
 
 # A POST goes out on a kept connection only if that was idle for less than this: the peer's own
 # idle time-out is then still far, so that the close that would lose the POST is not under way.
@@ -75,7 +75,7 @@ class InstanceConnections:
         idle_limit = self.idle_seconds if replayable else FRESH_ENOUGH_SECONDS
         while self.idle:
             connection = self.idle.pop()
-            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
+            if connection.stage == CLOSED or connection.transport.is_closing():
                 continue
             if now - connection.idle_since > idle_limit:
                 if not replayable:
@@ -140,7 +140,7 @@ class InstanceConnections:
         try:
             async with asyncio.timeout(self.connect_seconds):
                 connection = await self._open_connection()
-            if connection.stage is Stage.CLOSED or connection.transport.is_closing():
+            if connection.stage == CLOSED or connection.transport.is_closing():
                 raise ConnectionResetError(ECONNRESET, "closed as soon as it was open")
         except TimeoutError as error:
             failure = UpstreamError("the instance did not accept in time", status_hint=504)

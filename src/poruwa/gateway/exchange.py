@@ -25,7 +25,7 @@ from poruwa.gateway.heads import (
     response_head,
     switching_head,
 )
-from poruwa.gateway.upstream import Stage
+from poruwa.gateway.upstream import HALF_CLOSED
 from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
 from poruwa.rules.message import CHUNKED, RefusalReason
 from poruwa.rules.retry import IDEMPOTENT_METHODS, FailureKind, may_retry
@@ -266,7 +266,7 @@ class Exchange:
     def on_client_tunnel_eof(self) -> None:
         """Pass the end of the client's side on; the tunnel ends with the second end."""
         connection = self.connection
-        if connection is not None and connection.stage is Stage.HALF_CLOSED:
+        if connection is not None and connection.stage == HALF_CLOSED:
             self.client.close()
         elif connection is not None:
             connection.write_eof()

@@ -18,6 +18,7 @@ import structlog
 from poruwa.config.model import Policy, Route
 from poruwa.errors import UpstreamError
 from poruwa.gateway.balancer import Instance, Pool
+from poruwa.gateway.bounds import ConnectionLimits, ConnectionTimeouts
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
@@ -57,8 +58,8 @@ class Gateway:
         self.loop = loop
         self.outbox = Outbox(loop)
         self.row = row
-        self.limits = policy.limits
-        self.timeouts = policy.timeouts
+        self.limits = ConnectionLimits(policy.limits)
+        self.timeouts = ConnectionTimeouts(policy.timeouts)
         self.replay_body_bytes = policy.retry.replay_body_bytes
         self.queue_seconds = policy.gateway.queue_seconds
         self.tries = 1 + policy.retry.attempts

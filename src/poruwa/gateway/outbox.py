@@ -16,33 +16,43 @@ LARGE_BYTES = 16 * 1024
 
 
 class Outbox:
-    """The writes of this turn, in their order. One per worker, shared by all its connections."""
+    """The writes of this turn. One per worker, shared by all its connections.
 
-    __slots__ = ("_pending", "loop")
+    What goes to instances goes first: they begin to work while clients are served, and processes
+    that share a core take turns less often. Each connection's own writes keep their order.
+    """
+
+    __slots__ = ("_is_scheduled", "_to_clients", "_to_instances", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._pending: list[tuple[asyncio.Transport, bytes]] = []
+        self._to_instances: list[tuple[asyncio.Transport, bytes]] = []
+        self._to_clients: list[tuple[asyncio.Transport, bytes]] = []
+        self._is_scheduled = False
 
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+    def to_instance(self, transport: asyncio.Transport, data: bytes) -> None:
         """Send ``data`` at the end of this turn, or now if it is large."""
         if len(data) >= LARGE_BYTES:
-            self.flush()
-            if not transport.is_closing():
-                transport.write(data)
-            return
-        if not self._pending:
-            self.loop.call_soon(self.flush)
-        self._pending.append((transport, data))
+            self._send_now(transport, (data,))
+        else:
+            self._to_instances.append((transport, data))
+            self._schedule()
 
-    def write_message(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+    def to_client(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send ``data`` at the end of this turn, or now if it is large."""
+        if len(data) >= LARGE_BYTES:
+            self._send_now(transport, (data,))
+        else:
+            self._to_clients.append((transport, data))
+            self._schedule()
+
+    def message_to_client(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         """Send ``head`` and the first bytes of a body; a large body is not copied."""
-        if len(body) < LARGE_BYTES:
-            self.write(transport, head + body)
-            return
-        self.flush()
-        if not transport.is_closing():
-            transport.writelines((head, body))
+        if len(body) >= LARGE_BYTES:
+            self._send_now(transport, (head, body))
+        else:
+            self._to_clients.append((transport, head + body))
+            self._schedule()
 
     def flush(self) -> None:
         """Send everything now: before a connection is closed, its last bytes must be on their way.
@@ -50,7 +60,23 @@ class Outbox:
         What a connection that is closing was to get is dropped; its owner learns by
         ``connection_lost`` as always.
         """
-        pending, self._pending = self._pending, []
-        for transport, data in pending:
+        self._is_scheduled = False
+        to_instances, self._to_instances = self._to_instances, []
+        for transport, data in to_instances:
             if not transport.is_closing():
                 transport.write(data)
+        to_clients, self._to_clients = self._to_clients, []
+        for transport, data in to_clients:
+            if not transport.is_closing():
+                transport.write(data)
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def _send_now(self, transport: asyncio.Transport, parts: tuple[bytes, ...]) -> None:
+        """Send ``parts`` after all that waits, uncopied."""
+        self.flush()
+        if not transport.is_closing():
+            transport.writelines(parts)

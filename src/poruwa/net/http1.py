@@ -35,6 +35,9 @@ _UNUSUAL_REQUEST = re.compile(_METHOD + rb" ([\x21-\x7e]++) HTTP/1\.([01])\r\n" 
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d(?: [\x20-\x7e\x80-\xff\t]*+)?)\r\n" + _FIELDS)
 _ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(" + _ORIGIN_FORM + rb")?\Z", re.IGNORECASE)
 
+_match_request, _match_unusual_request = _REQUEST.fullmatch, _UNUSUAL_REQUEST.fullmatch
+_match_response = _RESPONSE.fullmatch
+
 # Fields that a rule reads. Every other field is passed on unread.
 _REQUEST_NAMES = CLIENT_CLAIM_NAMES | {
     b"accept", b"access-control-request-headers", b"access-control-request-method",
@@ -168,10 +171,10 @@ def parse_request_head(raw: bytes) -> RequestHead:
     Raises:
         Refused: with the reason, when the bytes are not a head that every parser reads alike.
     """
-    match = _REQUEST.fullmatch(raw)
+    match = _match_request(raw)
     is_unusual = match is None
     if match is None:
-        match = _UNUSUAL_REQUEST.fullmatch(raw)
+        match = _match_unusual_request(raw)
         if match is None:
             raise Refused(_why_request_refused(raw))
     head = RequestHead()
@@ -200,7 +203,7 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     Raises:
         Refused: when the bytes are not a head that every parser reads alike (status 502).
     """
-    match = _RESPONSE.fullmatch(raw)
+    match = _match_response(raw)
     if match is None:
         first_line = raw.partition(b"\r\n")[0]
         good_start = re.match(rb"HTTP/1\.[01] [1-9]\d\d(?: |\Z)", first_line)

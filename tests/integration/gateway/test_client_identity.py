@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import TRUSTED_SOURCE, Authority
+from fakes.authority import TRUSTED_SOURCE, Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Origin
 from fakes.raw_client import account, field

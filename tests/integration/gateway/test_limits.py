@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import TRUSTED_SOURCE, Authority
+from fakes.authority import TRUSTED_SOURCE, Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient, account

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Authority
+from fakes.authority import Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 from fakes.raw_client import account

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import Server, ServerConnection, serve
 
-from conftest import Authority
+from fakes.authority import Authority
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
 
