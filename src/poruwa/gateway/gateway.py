@@ -33,7 +33,7 @@ from poruwa.rules.retry import RetryBudget, RetryDecision
 from poruwa.rules.trace import RandomIds
 
 SWEEP_SECONDS = 0.25
-EXPIRED_PER_TURN = 8  # an answer with 408 takes 40 us: a third of a millisecond a turn
+EXPIRED_PER_TURN = 1  # with its answer, a tenth of a millisecond that all others wait
 
 _log = structlog.get_logger(component="gateway")
 
