@@ -2,8 +2,8 @@
 
 A turn reads what all ready connections brought and only then writes. A peer on another core that
 sleeps is then woken once and finds everything there, where a write after each read would wake it
-for every message: a third of the time a request took here, most of it inside the kernel. Nothing
-waits longer than the turn takes.
+for every message: a third of the time a request took here, most of it inside the kernel. While
+turns go on bringing more, a few of them are gathered; alone, a write goes out at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import asyncio
 # From here on a copy, and having left the processor's cache by the end of the turn, costs more
 # than waking somebody.
 LARGE_BYTES = 16 * 1024
+# While a busy loop brings more, up to this many writes wait for each other: some 0.3 ms of work.
+GATHERED_WRITES = 48
 
 
 class Outbox:
@@ -22,13 +24,14 @@ class Outbox:
     that share a core take turns less often. Each connection's own writes keep their order.
     """
 
-    __slots__ = ("_is_scheduled", "_to_clients", "_to_instances", "loop")
+    __slots__ = ("_is_scheduled", "_seen", "_to_clients", "_to_instances", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._to_instances: list[tuple[asyncio.Transport, bytes]] = []
         self._to_clients: list[tuple[asyncio.Transport, bytes]] = []
         self._is_scheduled = False
+        self._seen = 0
 
     def to_instance(self, transport: asyncio.Transport, data: bytes) -> None:
         """Send ``data`` at the end of this turn, or now if it is large."""
@@ -73,7 +76,17 @@ class Outbox:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            self.loop.call_soon(self.flush)
+            self._seen = 0
+            self.loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        """Send, unless more came since the last look at the sockets: then look once more."""
+        waiting = len(self._to_clients) + len(self._to_instances)
+        if self._seen + 1 < waiting < GATHERED_WRITES:
+            self._seen = waiting
+            self.loop.call_soon(self._look_again)
+        else:
+            self.flush()
 
     def _send_now(self, transport: asyncio.Transport, parts: tuple[bytes, ...]) -> None:
         """Send ``parts`` after all that waits, uncopied."""
