@@ -35,7 +35,6 @@ class InstanceConnections:
         "_waiting",
         "address",
         "connect_seconds",
-        "connects",
         "idle",
         "idle_seconds",
         "limit",
@@ -60,7 +59,6 @@ class InstanceConnections:
         self.connect_seconds = connect_seconds
         self.idle_seconds = idle_seconds
         self.idle: list[UpstreamConnection] = []
-        self.connects = 0
         self._head_limit_bytes = head_limit_bytes
         self._open: set[UpstreamConnection] = set()
         self._waiting: deque[ResponseReceiver] = deque()
@@ -136,7 +134,6 @@ class InstanceConnections:
 
     async def _connect(self, receiver: ResponseReceiver) -> None:
         """Open a connection for ``receiver``, within ``connect_seconds``."""
-        self.connects += 1
         try:
             async with asyncio.timeout(self.connect_seconds):
                 connection = await self._open_connection()

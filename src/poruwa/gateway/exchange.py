@@ -314,6 +314,8 @@ class Exchange:
         if self.instance.avoid_until:
             self.pool.trust_again(self.instance)
         self._upstream_blocked = False
+        if connection.requests == 1:
+            self.gateway.metrics.connected(self.instance.name)
         write = connection.write
         write(request_head(self))
         if self._body:

@@ -91,6 +91,7 @@ class Gateway:
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
         )
         self._log_clock = LineClock()
+        self._dropped_lines = 0  # of the access log, as far as they are counted
         self._date_second = 0
         self._date = b""
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -226,6 +227,10 @@ class Gateway:
             pool.sweep(now=now)
         if self.access_log is not None:
             self.access_log.tick(now)
+            dropped = self.access_log.dropped_lines - self._dropped_lines
+            if dropped:
+                self._dropped_lines += dropped
+                self.metrics.counted("log_dropped", dropped)
         self.row.set_load(connections=len(self.connections), requests=self.requests)
 
     def _expire(self, due: list[ClientConnection]) -> None:

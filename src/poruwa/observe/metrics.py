@@ -165,9 +165,9 @@ class GatewayMetrics:
         """Count a connection to an instance that did not come about."""
         self._connect_failures[instance] = self._connect_failures.get(instance, 0) + 1
 
-    def counted(self, event: str) -> None:
+    def counted(self, event: str, amount: int = 1) -> None:
         """Count something rarer by name: ``accepted``, ``upgraded``, ``log_dropped``."""
-        self._events[event] = self._events.get(event, 0) + 1
+        self._events[event] = self._events.get(event, 0) + amount
 
     def snapshot(self) -> bytes:
         """Return the state of all counters and gauges, for ``merge``."""
