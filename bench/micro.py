@@ -84,14 +84,19 @@ class Exchanges:
         from poruwa.config.load import default_policy
         from poruwa.gateway.gateway import Gateway
         from poruwa.gateway.listener import ClientConnection
-        from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
+        from poruwa.gateway.shared_state import (
+            InstanceState,
+            SharedState,
+            Verdict,
+            WorkerRow,
+        )
         from poruwa.gateway.upstream import UpstreamConnection
         from poruwa.stack.gateway import make_topology
 
         policy = default_policy(upstreams=_UPSTREAMS, workers=1)
         shared = SharedState.create(max_workers=2)
         for slot in range(len(_UPSTREAMS)):
-            shared.set_instance(slot, state=InstanceState.UP, weight=1)
+            shared.set_instance(slot, Verdict(state=InstanceState.UP))
         self._gateway = Gateway(
             policy,
             make_topology(policy, max_instances=256),
@@ -119,7 +124,9 @@ class Exchanges:
         outbox.flush()  # at the end of a turn, the loop would
         exchange = self._client.exchange
         assert exchange is not None
-        connection = exchange.connection
+        attempt = exchange.attempt
+        assert attempt is not None
+        connection = attempt.connection
         assert connection is not None, "no kept connection was free"
         connection.data_received(_ANSWER)
         outbox.flush()

@@ -16,7 +16,7 @@ from poruwa.config.check_routes import check_routes
 from poruwa.config.check_security import check_security
 from poruwa.config.check_stores import check_stores
 from poruwa.config.fields import Kind, fields_of
-from poruwa.config.model import BUILT_METHODS, Policy
+from poruwa.config.model import Policy
 from poruwa.config.positions import Path, Positions
 from poruwa.config.problems import Findings
 
@@ -40,12 +40,7 @@ class Unbuilt:
 
 def find_unbuilt(policy: Policy, positions: Positions) -> tuple[Unbuilt, ...]:
     """Return the settings that the file states and that this version only validates."""
-    found = list(_unbuilt_in(policy, (), positions))
-    for pool in policy.pools:
-        path: Path = ("pools", pool.name, "method")
-        if pool.method not in BUILT_METHODS:
-            line = positions.line_of(path)
-            found.append(Unbuilt(path=path, line=line, brings="the balancer stage"))
+    found = _unbuilt_in(policy, (), positions)
     return tuple(sorted(found, key=lambda each: each.line))
 
 

@@ -52,10 +52,10 @@ from poruwa.config.model_operations import (
     Targets,
 )
 from poruwa.config.model_pool import (
-    BUILT_METHODS,
     METHOD_SPELLINGS,
     Affinity,
     AffinityFailover,
+    AffinityFallback,
     BalancingMethod,
     Discovery,
     DiscoveryKind,
@@ -85,11 +85,11 @@ from poruwa.config.model_security import (
 from poruwa.config.setting import Secret, Setting
 
 __all__ = [
-    "BUILT_METHODS",
     "METHOD_SPELLINGS",
     "Admin",
     "Affinity",
     "AffinityFailover",
+    "AffinityFallback",
     "BalancingMethod",
     "Cdn",
     "CdnDomains",

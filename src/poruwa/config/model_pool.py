@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import BALANCER, Secret, Setting
+from poruwa.config.setting import Secret, Setting
 
 
 class BalancingMethod(StrEnum):
@@ -31,15 +31,6 @@ METHOD_SPELLINGS = {
     "roundrobin": BalancingMethod.ROUND_ROBIN,
 }
 
-#: What this version's balancer can do; the others are accepted and marked.
-BUILT_METHODS = frozenset(
-    {
-        BalancingMethod.ROUND_ROBIN,
-        BalancingMethod.WEIGHTED_ROUND_ROBIN,
-        BalancingMethod.LEAST_CONNECTIONS,
-    }
-)
-
 
 class HealthKind(StrEnum):
     """What an active check does."""
@@ -53,6 +44,13 @@ class AffinityFailover(StrEnum):
 
     ANY = "any"
     FAIL = "fail"
+
+
+class AffinityFallback(StrEnum):
+    """How an instance is chosen for a client that sends no affinity cookie."""
+
+    HASH = "hash"
+    METHOD = "method"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,22 +99,26 @@ class Affinity:
         AffinityFailover,
         Setting(why="any: a client whose instance is down is bound to another; fail: it gets 503."),
     ] = AffinityFailover.ANY
+    without_cookie: Annotated[
+        AffinityFallback,
+        Setting(
+            why="hash: who refuses cookies stays with one instance too, by address and within "
+            "1.25 times a fair share of the load; method: the pool's method chooses each time."
+        ),
+    ] = AffinityFallback.HASH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ejection:
     """Passive health: an instance that fails live requests leaves the pool for a while."""
 
-    enabled: Annotated[
-        bool, Setting(brings=BALANCER, why="Live traffic notices sooner than any check.")
-    ] = True
+    enabled: Annotated[bool, Setting(why="Live traffic notices sooner than any check.")] = True
     failures: Annotated[
         int,
         Setting(
             least=1,
             most=1000,
             unit="requests in a row",
-            brings=BALANCER,
             why="Enough that one bad request ejects nobody.",
         ),
     ] = 5
@@ -126,25 +128,23 @@ class Ejection:
             least=0.01,
             most=1,
             unit="share of requests",
-            brings=BALANCER,
             why="Failed share over the window that ejects, beyond what the others have.",
         ),
     ] = 0.5
     window_seconds: Annotated[
         float,
-        Setting(least=1, most=600, brings=BALANCER, why="Over how long the share is counted."),
+        Setting(least=1, most=600, why="Over how long the share is counted."),
     ] = 10.0
     base_seconds: Annotated[
         float,
         Setting(
             least=0.1,
             most=3600,
-            brings=BALANCER,
             why="First ejection; each further one doubles it.",
         ),
     ] = 5.0
     longest_seconds: Annotated[
-        float, Setting(least=0.1, most=86_400, brings=BALANCER, why="Where doubling ends.")
+        float, Setting(least=0.1, most=86_400, why="Where doubling ends.")
     ] = 300.0
     largest_share: Annotated[
         float,
@@ -152,7 +152,6 @@ class Ejection:
             least=0,
             most=1,
             unit="share of instances",
-            brings=BALANCER,
             why="Never eject more: the rest would drown.",
         ),
     ] = 0.5
@@ -162,7 +161,6 @@ class Ejection:
             least=0,
             most=1,
             unit="share of instances",
-            brings=BALANCER,
             why="With fewer healthy, health is ignored: the checks are more likely wrong.",
         ),
     ] = 0.3
@@ -172,7 +170,6 @@ class Ejection:
             least=0,
             most=3600,
             zero="full load at once",
-            brings=BALANCER,
             why="A returning instance has cold caches; its share grows over this time.",
         ),
     ] = 10.0
@@ -257,12 +254,11 @@ class Discovery:
 
     kind: Annotated[
         DiscoveryKind,
-        Setting(brings=BALANCER, why="dns: A and AAAA; srv: with ports, weights; file: watched."),
+        Setting(why="dns: A and AAAA; srv: with ports, weights; file: watched."),
     ] = DiscoveryKind.DNS
     source: Annotated[
         str,
         Setting(
-            brings=BALANCER,
             why='"app.internal:3000", "_http._tcp.app.internal" or the path of a file with an '
             "address a line.",
         ),
@@ -272,7 +268,6 @@ class Discovery:
         Setting(
             least=0.5,
             most=3600,
-            brings=BALANCER,
             why="Longest time between two looks; a TTL may be less.",
         ),
     ] = 30.0
@@ -304,11 +299,17 @@ class Pool:
         BalancingMethod,
         Setting(why="least-connections copes with slow requests and needs no tuning."),
     ] = BalancingMethod.LEAST_CONNECTIONS
+    adaptive: Annotated[
+        bool,
+        Setting(
+            why="least-connections minds measured latency and capacity too, so that unlike "
+            "instances get unlike loads; off: only weights and what is under way."
+        ),
+    ] = True
     hash_key: Annotated[
         str,
         Setting(
             form="hash-key",
-            brings=BALANCER,
             why='What the hash methods hash: "client", "path", "header:NAME" or "cookie:NAME".',
         ),
     ] = "client"
@@ -347,7 +348,15 @@ class Retry:
         Setting(
             least=0, most=10_000, unit="1/s", why="Always allowed: a quiet site may retry too."
         ),
-    ] = 10.0
+    ] = 2.0
+    statuses: Annotated[
+        tuple[int | str, ...],
+        Setting(
+            form="status",
+            why="Answers of an instance upon which a GET or HEAD is tried on another, once; the "
+            "second answer is passed on whatever it is.",
+        ),
+    ] = (500, 502, 503, 504)
     replay_body_bytes: Annotated[
         int, Setting(least=0, most=16 << 20, why="Bodies up to this size are kept to send again.")
     ] = 65_536
@@ -357,14 +366,10 @@ class Retry:
 class Hedge:
     """A second send of a GET whose first one is slower than usual."""
 
-    enabled: Annotated[
-        bool, Setting(brings=BALANCER, why="A frozen instance must not freeze its clients.")
-    ] = True
+    enabled: Annotated[bool, Setting(why="A frozen instance must not freeze its clients.")] = True
     budget: Annotated[
         float,
-        Setting(
-            least=0, most=0.5, unit="share of requests", brings=BALANCER, why="What it may cost."
-        ),
+        Setting(least=0, most=0.5, unit="share of requests", why="What it may cost."),
     ] = 0.05
     quantile: Annotated[
         float,
@@ -372,20 +377,18 @@ class Hedge:
             least=0.5,
             most=0.9999,
             unit="quantile of the route's latency",
-            brings=BALANCER,
             why="Sent again when slower than this.",
         ),
     ] = 0.95
     least_seconds: Annotated[
         float,
-        Setting(least=0.001, most=60, brings=BALANCER, why="Never sooner, however fast the route."),
+        Setting(least=0.001, most=60, why="Never sooner, however fast the route."),
     ] = 0.05
     try_timeout_floor_seconds: Annotated[
         float,
         Setting(
             least=0.01,
             most=60,
-            brings=BALANCER,
             why="Lower bound of the learned time-out of one try.",
         ),
     ] = 0.25

@@ -10,11 +10,10 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from poruwa.config.fields import Kind, SettingField, fields_of
 from poruwa.config.forms import FORMS
-from poruwa.config.model import BUILT_METHODS, BalancingMethod, Policy
+from poruwa.config.model import Policy
 from poruwa.config.reader import format_range
 from poruwa.units import format_duration, format_size
 
@@ -119,7 +118,8 @@ def _value(field: SettingField) -> str:
 def _kind(field: SettingField) -> str:
     bounds = format_range(field)
     if field.kind is Kind.CHOICE:
-        return ", ".join(_choice(member) for member in field.type)  # type: ignore[attr-defined]
+        members = field.type
+        return ", ".join(f"`{member.value}`" for member in members)  # type: ignore[attr-defined]
     if field.kind is Kind.SWITCH:
         return "true or false"
     if field.kind is Kind.SECRET:
@@ -130,11 +130,6 @@ def _kind(field: SettingField) -> str:
     if field.kind is Kind.TEXT:
         return FORMS[field.setting.form].allowed
     return f"{field.kind.value}, {bounds}" if bounds else field.kind.value
-
-
-def _choice(member: Any) -> str:
-    unbuilt = isinstance(member, BalancingMethod) and member not in BUILT_METHODS
-    return f"`{member.value}`" + (" ○" if unbuilt else "")
 
 
 def _default(field: SettingField) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Which later stage of the work brings what the schema already holds.
-BALANCER: Final = "the balancer stage"
 CACHE: Final = "the gateway cache stage"
 COHERENCE: Final = "the coherence stage (application caches, bus, invalidation)"
 SESSIONS: Final = "the sessions and security stage"

@@ -2,7 +2,8 @@
 
 Workers do not check: they read the verdicts from the shared memory, where a change is seen by all
 of them at once. Each instance has a task that checks, feeds the result to `rules.health.advance`,
-publishes a changed verdict and sleeps for as long as the rules say.
+tells the judge (``gateway.passive_health``), which publishes, and sleeps for as long as the rules
+say.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import structlog
 from poruwa.clock import Clock
 from poruwa.config.model import Health
 from poruwa.gateway.health_check import check_instance
-from poruwa.gateway.shared_state import InstanceState, SharedState
+from poruwa.gateway.passive_health import Judge
+from poruwa.gateway.shared_state import InstanceState
 from poruwa.rules.health import HealthState, HealthStatus, advance, next_check_delay
 
 _STATES = {
@@ -50,21 +52,22 @@ class InstanceHealth:
 
 
 class HealthMonitor:
-    """Checks targets until cancelled and publishes verdicts.
+    """Checks targets until cancelled and tells the judge.
 
     Args:
+        judge: who publishes what the checks, live traffic and the operator say together.
         random: returns floats of [0, 1); spreads checks over time.
     """
 
     def __init__(
         self,
-        shared: SharedState,
+        judge: Judge,
         targets: Iterable[Target],
         *,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self._shared = shared
+        self._judge = judge
         self._targets = tuple(targets)
         self._clock = clock
         self._random = random
@@ -107,7 +110,12 @@ class HealthMonitor:
                 )
 
     def _publish(self, target: Target, state: InstanceState, health: HealthState) -> None:
-        known = self._known.get(target.slot)
-        if known is None or known.state is not state:
-            self._shared.set_instance(target.slot, state=state, weight=target.weight)
+        self._judge.hear(
+            target.slot,
+            pool=target.pool,
+            name=target.name,
+            weight=target.weight,
+            state=state,
+            health=health,
+        )
         self._known[target.slot] = InstanceHealth(target=target, state=state, health=health)

@@ -1,57 +1,71 @@
 """Which instance gets a request: the pool of this worker over the machine's shared view.
 
-Place on the path: between routing and upstream. The choice itself is a function of
-``poruwa.rules.balancing``; this module gathers what it decides on (verdicts, weights, exact load of
-all workers), keeps the affinity table, and holds requests for which nothing is ready.
+Place on the path: between routing and upstream. What is chosen is decided by ``gateway.selection``;
+this module keeps the instances with their connections, the affinity table, the queue of requests
+for which nothing is ready, and counts what came of each try for the control process to judge.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from poruwa.config.address import parse_address
-from poruwa.config.model import AffinityFailover, BalancingMethod, Policy
+from poruwa.config.model import AffinityFailover, AffinityFallback, Policy
 from poruwa.config.model import Pool as PoolSection
 from poruwa.gateway.connections import InstanceConnections
 from poruwa.gateway.local_bus import InstanceEntry
 from poruwa.gateway.outbox import Outbox
-from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
+from poruwa.gateway.selection import NOBODY, Selector
+from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.rules.affinity import AffinityTable, find_cookie
-from poruwa.rules.balancing import least_connections, round_robin, smooth_weighted
+from poruwa.rules.fair_queue import FairQueue
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
 
 # After a failed connect an instance is passed over for this long while another can serve: the
 # active check needs seconds to see what the kernel says at once.
 AVOID_SECONDS = 1.0
-
-_CHOOSERS: dict[BalancingMethod, Callable[[tuple[int, ...], Sequence[int], int], int]] = {
-    BalancingMethod.ROUND_ROBIN: lambda weights, in_flight, turn: round_robin(len(weights), turn),
-    BalancingMethod.WEIGHTED_ROUND_ROBIN: lambda weights, in_flight, turn: smooth_weighted(
-        weights, turn
-    ),
-    BalancingMethod.LEAST_CONNECTIONS: least_connections,
-}
+# So many failures in a row, and this worker looks elsewhere until the control process has judged.
+FAILURES_TO_AVOID = 3
+AVOID_FAILING_SECONDS = 0.25
+_MICROS = 1_000_000
 
 
 class Waiter(Protocol):
     """Who waits in the queue for an instance (an exchange)."""
 
+    client_address: str
+    bound: Instance | None
+
     def on_instance_ready(self) -> None: ...
+    def on_displaced(self) -> None: ...
 
 
 class Instance:
-    """An instance as this worker sees it."""
+    """An instance as this worker sees it; the counts are those not yet in the shared memory."""
 
-    __slots__ = ("address", "avoid_until", "connections", "name", "slot", "weight")
+    __slots__ = (
+        "address",
+        "answered",
+        "connections",
+        "in_a_row",
+        "latency_micros",
+        "name",
+        "position",
+        "slot",
+    )
 
     def __init__(self, entry: InstanceEntry, connections: InstanceConnections) -> None:
         self.slot = entry.slot
         self.name = entry.name
         self.address = entry.address
-        self.weight = entry.weight
         self.connections = connections
-        self.avoid_until = 0.0
+        self.position = 0  # in its pool
+        self.answered = 0
+        self.latency_micros = 0
+        self.in_a_row = 0  # failures since the last answer
 
 
 class Pool:
@@ -76,34 +90,67 @@ class Pool:
     ) -> None:
         self.name = section.name
         self.row = row
+        self.section = section
+        self._policy = policy
         self._shared = shared
+        self._outbox = outbox
         self._loop = outbox.loop
-        self._queue_requests = policy.gateway.queue_requests
-        self._waiting: deque[Waiter] = deque()
-        self._choose = _CHOOSERS[section.method]
-        self._max_in_flight = section.max_in_flight_per_instance
-        self._turn = 0
-        # What the verdicts of version ``_verdict_version`` mean, until the next one.
-        self._verdict_version = -1
-        self._best_known: list[Instance] = []
-        self._weights: tuple[int, ...] = ()
-        self._loads_span: tuple[int, int] | None = None  # first slot and count, if side by side
-        self._avoiding_until = 0.0
-        self.instances = tuple(
-            Instance(entry, _connections(entry, policy, outbox)) for entry in entries
-        )
-        self._by_name = {instance.name: instance for instance in self.instances}
-        affinity = section.affinity
-        self.affinity = affinity
+        self._waiting: FairQueue[Waiter] = FairQueue(policy.gateway.queue_requests)
+        self.affinity = section.affinity
         self._table: AffinityTable | None = None
+        self._keys: list[bytes] = []
         self._cookie = b""
+        affinity = section.affinity
         if affinity is not None and affinity.keys is not None:
-            keys = [key.strip().encode() for key in affinity.keys.reveal().split(",")]
-            self._table = AffinityTable(self.name, self._by_name, keys)
+            self._keys = [key.strip().encode() for key in affinity.keys.reveal().split(",")]
             self._cookie = affinity.cookie.encode()
+        self._hashes_unbound = (
+            affinity is not None and affinity.without_cookie is AffinityFallback.HASH
+        )
+        self.hash_key = section.hash_key
+        self.instances: tuple[Instance, ...] = ()
+        self.update(entries)
+
+    def update(self, entries: Sequence[InstanceEntry]) -> None:
+        """Take ``entries`` for the pool's instances from now on.
+
+        One that stays keeps its connections. What is under way at one that goes comes to its end;
+        the connections are closed as it does.
+        """
+        kept = {(each.slot, each.name, each.address): each for each in self.instances}
+        instances: list[Instance] = []
+        for entry in entries:
+            instance = kept.pop((entry.slot, entry.name, entry.address), None)
+            if instance is None:
+                instance = Instance(entry, _connections(entry, self._policy, self._outbox))
+            instance.position = len(instances)
+            instances.append(instance)
+        self.instances = tuple(instances)
+        for gone in kept.values():
+            gone.position = NOBODY
+            gone.connections.retire()
+        self._by_name = {instance.name: instance for instance in instances}
+        self.selector = Selector(
+            [each.name for each in entries],
+            [each.slot for each in entries],
+            [each.weight for each in entries],
+            shared=self._shared,
+            method=self.section.method,
+            max_in_flight=self.section.max_in_flight_per_instance,
+        )
+        if self._keys:
+            self._table = AffinityTable(self.name, self._by_name, self._keys)
+        self.needs_key = self.selector.needs_key or self._hashes_unbound
+        self.serve_soon()
 
     def choose(
-        self, *, now: float, tried: Sequence[Instance], bound: Instance | None
+        self,
+        *,
+        now: float,
+        tried: Sequence[Instance],
+        bound: Instance | None,
+        may_probe: bool,
+        key: bytes = b"",
     ) -> Instance | None:
         """Return the instance for a try, or None when nobody can take it now.
 
@@ -111,20 +158,19 @@ class Pool:
         cookie names. Instances found down are never chosen; those that no check has judged yet
         only when none is known to be up.
         """
-        if bound is not None and bound not in tried and self._may_serve_bound(bound):
-            return bound
-        if self._verdict_version != self._shared.verdict_version():
-            self._read_verdicts()
-        self._turn += 1
-        if tried or self._avoiding_until > now or self._max_in_flight:
-            return self._choose_among(self._ready(now, tried))
-        # The usual case: the first try of a request while all is well.
-        if self._loads_span is None:
-            return self._choose_among(self._best_known)
-        if not self._best_known:
-            return None
-        loads = self._shared.loads(*self._loads_span)
-        return self._best_known[self._choose(self._weights, loads, self._turn)]
+        selector = self.selector
+        if bound is not None and bound.position != NOBODY and bound not in tried:
+            if selector.may_serve_bound(bound.position, now):
+                return None if selector.is_full(bound.position) else bound
+        elif self._hashes_unbound and not tried:
+            return self._at(selector.choose_by_hash(now=now, key=key))
+        positions = [each.position for each in tried] if tried else ()
+        return self._at(selector.choose(now=now, tried=positions, may_probe=may_probe, key=key))
+
+    def _at(self, position: int) -> Instance | None:
+        return None if position == NOBODY else self.instances[position]
+
+    # Affinity.
 
     def cookie_name(self, *, secure: bool) -> bytes:
         """Return the cookie's name: browsers keep a prefixed one only from secure origins."""
@@ -148,108 +194,155 @@ class Pool:
         assert self._table is not None
         return self._table.value(instance.name)
 
+    def may_serve_bound(self, instance: Instance) -> bool:
+        """Whether clients bound to ``instance`` are to stay with it."""
+        return instance.position != NOBODY and self.selector.may_serve_bound(
+            instance.position, self._loop.time()
+        )
+
     @property
     def has_affinity(self) -> bool:
         return self._table is not None
 
+    def key_of(self, exchange: Exchange) -> bytes:
+        """Return what the hash methods hash of a request (``hash_key`` of the policy).
+
+        A request without the header or cookie named goes by its client.
+        """
+        kind, _, name = self.hash_key.partition(":")
+        value: bytes | None = None
+        if kind == "path":
+            value = exchange.path
+        elif kind == "header":
+            value = exchange.head.field(name.lower().encode())
+        elif kind == "cookie":
+            value = find_cookie(exchange.head.fields.get(b"cookie", b""), name.encode())
+        return exchange.client_address.encode() if value is None else value
+
+    # What came of tries.
+
+    def note_answer(self, instance: Instance, *, seconds: float, now: float) -> None:
+        """Count a good answer; ``seconds`` from the request sent to the first byte."""
+        instance.answered += 1
+        instance.latency_micros += int(seconds * _MICROS)
+        instance.in_a_row = 0
+        if instance.position != NOBODY:
+            self.selector.note_answer(instance.position, seconds=seconds, now=now)
+
+    def note_failure(self, instance: Instance, *, now: float) -> None:
+        """Count a failure at once, so that the control process learns of it at its next look."""
+        if instance.position == NOBODY:
+            return  # taken out of the pool meanwhile; its slot may be another's
+        instance.in_a_row += 1
+        self._publish(instance, failed=1)
+        if instance.in_a_row >= FAILURES_TO_AVOID:
+            self.selector.avoid(instance.position, until=now + AVOID_FAILING_SECONDS)
+
+    def publish_answers(self) -> None:
+        """Add what was counted since the last call to the shared memory."""
+        for instance in self.instances:
+            if instance.answered:
+                self._publish(instance, failed=0)
+
+    def _publish(self, instance: Instance, *, failed: int) -> None:
+        answered, instance.answered = instance.answered, 0
+        micros, instance.latency_micros = instance.latency_micros, 0
+        self.row.add_outcomes(
+            instance.slot,
+            answered=answered,
+            failed=failed,
+            latency_micros=micros,
+            in_a_row=instance.in_a_row,
+        )
+
     def avoid(self, instance: Instance, *, now: float) -> None:
         """Pass ``instance`` over for a moment: it did not accept a connection."""
-        instance.avoid_until = self._avoiding_until = now + AVOID_SECONDS
+        if instance.position != NOBODY:
+            self.selector.avoid(instance.position, until=now + AVOID_SECONDS)
 
     def trust_again(self, instance: Instance) -> None:
         """Take note that ``instance`` accepts connections again."""
-        instance.avoid_until = 0.0
-        if self._waiting:
-            self._loop.call_soon(self.serve_waiting)
+        if instance.position != NOBODY and self.selector.is_avoided(instance.position, 0.0):
+            self.selector.trust_again(instance.position)
+            if len(self._waiting):
+                self.serve_soon()
 
     def is_refusing(self) -> bool:
         """Whether every instance that should be there has just refused a connection."""
-        now = self._loop.time()
-        return all(each.avoid_until > now for each in self._best_known)
+        return self.selector.is_refusing(self._loop.time())
+
+    def now(self) -> float:
+        """Return loop time in seconds."""
+        return self._loop.time()
+
+    # The queue.
 
     def wait(self, waiter: Waiter) -> bool:
-        """Queue ``waiter`` until an instance is ready; False when the queue is full."""
-        if len(self._waiting) >= self._queue_requests:
-            return False
-        self._waiting.append(waiter)
-        return True
+        """Queue ``waiter`` until an instance is ready; False when the queue is full.
+
+        Who loses its place to ``waiter`` is told by ``on_displaced``.
+        """
+        displaced = self._waiting.put(waiter.client_address, waiter)
+        if displaced is not None and displaced is not waiter:
+            displaced.on_displaced()
+        return displaced is not waiter
 
     def stop_waiting(self, waiter: Waiter) -> None:
         """Take ``waiter`` out of the queue."""
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
+        self._waiting.remove(waiter.client_address, waiter)
 
     @property
     def has_waiting(self) -> bool:
         """Whether requests wait in the queue."""
-        return bool(self._waiting)
+        return len(self._waiting) > 0
+
+    def serve_soon(self) -> None:
+        """Look after the queue in its own turn: whoever calls is not done yet."""
+        self._loop.call_soon(self.serve_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
 
     def serve_waiting(self) -> None:
-        """Let queued requests go on, in their order, as far as instances are ready.
+        """Let queued requests go on, in an order fair to clients, as far as instances are ready.
 
         Where all refused their last connection, one request goes to see whether that still holds.
         """
-        now = self._loop.time()
         for _ in range(len(self._waiting)):
-            ready = self._ready(now, ())
-            if not ready:
+            now = self._loop.time()
+            ready = self.selector.ready(now, ())
+            waiter = self._waiting.take() if ready else self._take_bound(now)
+            if waiter is None:
                 return
-            self._waiting.popleft().on_instance_ready()
-            if all(each.avoid_until for each in ready):
+            waiter.on_instance_ready()
+            if ready and all(self.selector.is_avoided(each, now) for each in ready):
                 return
+
+    def _take_bound(self, now: float) -> Waiter | None:
+        """Return a waiter whose own instance can serve it while nobody takes new clients."""
+        selector = self.selector
+        return self._waiting.take_first(
+            lambda waiter: (
+                waiter.bound is not None
+                and waiter.bound.position != NOBODY
+                and selector.may_serve_bound(waiter.bound.position, now)
+                and not selector.is_full(waiter.bound.position)
+            )
+        )
 
     def sweep(self, *, now: float) -> None:
         """Close connections that were idle for too long, and look after the queue."""
         for instance in self.instances:
             instance.connections.close_idle(now=now)
-        if self._waiting:
+        if len(self._waiting):
             self.serve_waiting()
 
     def close(self) -> None:
         """Close all connections to instances."""
         for instance in self.instances:
             instance.connections.close()
-
-    def _read_verdicts(self) -> None:
-        """Sort out who may take requests, as the control process judges."""
-        self._verdict_version = self._shared.verdict_version()
-        state = self._shared.state
-        for instance in self.instances:
-            instance.weight = self._shared.weight(instance.slot) or instance.weight
-        up = [each for each in self.instances if state(each.slot) == InstanceState.UP]
-        unknown = [each for each in self.instances if state(each.slot) == InstanceState.UNKNOWN]
-        self._best_known = up or unknown
-        self._weights = tuple([instance.weight for instance in self._best_known])
-        slots = [instance.slot for instance in self._best_known]
-        is_span = bool(slots) and slots == list(range(slots[0], slots[0] + len(slots)))
-        self._loads_span = (slots[0], len(slots)) if is_span else None
-
-    def _choose_among(self, ready: list[Instance]) -> Instance | None:
-        """Return one of ``ready`` by the pool's method, None when it is empty."""
-        if len(ready) <= 1:
-            return ready[0] if ready else None
-        weights = tuple([instance.weight for instance in ready])
-        loads = [self._shared.in_flight(instance.slot) for instance in ready]
-        return ready[self._choose(weights, loads, self._turn)]
-
-    def _ready(self, now: float, tried: Sequence[Instance]) -> list[Instance]:
-        """Return the instances that may take a request, the best known tier of them."""
-        if self._verdict_version != self._shared.verdict_version():
-            self._read_verdicts()
-        ready = self._best_known
-        if self._max_in_flight:
-            in_flight = self._shared.in_flight
-            ready = [each for each in ready if in_flight(each.slot) < self._max_in_flight]
-        if len(ready) > 1 or tried:
-            better = [each for each in ready if each not in tried and each.avoid_until <= now]
-            # Somebody avoided, or tried before, is still better than nobody.
-            return better or [each for each in ready if each not in tried] or ready
-        return ready
-
-    def _may_serve_bound(self, instance: Instance) -> bool:
-        """Tell whether bound clients may go to ``instance``: also while it drains."""
-        state = self._shared.state(instance.slot)
-        return state != InstanceState.DOWN and instance.avoid_until <= self._loop.time()
 
 
 def _connections(entry: InstanceEntry, policy: Policy, outbox: Outbox) -> InstanceConnections:

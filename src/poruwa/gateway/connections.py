@@ -37,6 +37,7 @@ class InstanceConnections:
         "connect_seconds",
         "idle",
         "idle_seconds",
+        "is_retired",
         "limit",
         "loop",
         "outbox",
@@ -59,6 +60,7 @@ class InstanceConnections:
         self.connect_seconds = connect_seconds
         self.idle_seconds = idle_seconds
         self.idle: list[UpstreamConnection] = []
+        self.is_retired = False
         self._head_limit_bytes = head_limit_bytes
         self._open: set[UpstreamConnection] = set()
         self._waiting: deque[ResponseReceiver] = deque()
@@ -104,6 +106,9 @@ class InstanceConnections:
             connection.lend(receiver)
             receiver.on_connected(connection)
             return
+        if self.is_retired:
+            connection.abandon()
+            return
         connection.idle_since = self.loop.time()
         self.idle.append(connection)
 
@@ -118,6 +123,12 @@ class InstanceConnections:
         """Close what was idle for longer than ``idle_seconds``; called every second or so."""
         while self.idle and now - self.idle[0].idle_since > self.idle_seconds:
             self.idle.pop(0).abandon()
+
+    def retire(self) -> None:
+        """Close what is idle now, and every other connection when its exchange is over."""
+        self.is_retired = True
+        while self.idle:
+            self.idle.pop().abandon()
 
     def close(self) -> None:
         """Close every connection and end every attempt to open one."""

@@ -1,21 +1,24 @@
 """One request and its answer: from the parsed head to the last byte, over as many tries as needed.
 
 Place on the path: it carries a request through the stages that ``gateway.pipeline`` lists.
-Callbacks of two connections meet here (the client's and the instance's); there is no task and no
-future, so a request costs what its callbacks cost (only files are sent by a task, which is
-``gateway.file_sender``'s). Every way an exchange can end goes through ``_end``, once.
+Callbacks of two connections meet here (the client's and, through ``gateway.attempt``, the
+instance's); there is no task and no future, so a request costs what its callbacks cost (only files
+are sent by a task, which is ``gateway.file_sender``'s). Every way an exchange can end goes through
+``_end``, once.
 
-What is sent again, and when, is decided in ``poruwa.rules.retry``. The heads that are sent come
-from ``gateway.heads``. Longer than other files, because all these callbacks share one state;
-hedging will need several tries at a time and with them a class of their own.
+What is sent again, and when, is decided in ``poruwa.rules.retry`` and, for tries beside one that is
+late, in ``gateway.late_tries``. The heads that are sent come from ``gateway.heads``. Longer than
+other files, because all these callbacks share one state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from poruwa.errors import UpstreamError
 from poruwa.gateway import pipeline
+from poruwa.gateway.attempt import FIRST, HEDGE, RETRY, Attempt
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.error_pages import error_response
 from poruwa.gateway.heads import (
@@ -28,7 +31,7 @@ from poruwa.gateway.heads import (
 from poruwa.gateway.upstream import HALF_CLOSED
 from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
 from poruwa.rules.message import CHUNKED, RefusalReason
-from poruwa.rules.retry import IDEMPOTENT_METHODS, FailureKind, may_retry
+from poruwa.rules.retry import IDEMPOTENT_METHODS, SAFE_METHODS, FailureKind, may_retry
 
 if TYPE_CHECKING:
     from poruwa.gateway.file_sender import FileSender
@@ -50,18 +53,19 @@ class Exchange:
         "_chunked_to_client",
         "_client_blocked",
         "_close_delimited",
+        "_others",
         "_sender",
-        "_sent_at_pool",
-        "_tried",
         "_upstream_blocked",
         "_wait_until",
         "_waiting_in",
+        "attempt",
+        "attempts",
+        "balancing_key",
         "bound",
         "bytes_in",
         "bytes_out",
         "client",
         "client_address",
-        "connection",
         "failover_allowed",
         "forwarding",
         "framing",
@@ -69,13 +73,16 @@ class Exchange:
         "head",
         "identity",
         "instance",
+        "is_safe",
         "is_secure",
+        "is_status_retried",
         "is_upgrade",
         "keep_alive",
         "method",
         "nominated",
         "path",
         "pool",
+        "queued_seconds",
         "request_id",
         "response_begun",
         "response_lines",
@@ -124,11 +131,16 @@ class Exchange:
         self.instance: Instance | None = None
         self.bound: Instance | None = None
         self.failover_allowed = True
-        self.connection: UpstreamConnection | None = None
-        self._tried: list[Instance] = []
+        # Answers to it may be asked of two instances at a time.
+        self.is_safe = framing == 0 and self.method in SAFE_METHODS and not self.is_upgrade
+        self.balancing_key = b""
+        self.attempt: Attempt | None = None  # the latest, and from its answer on the one that won
+        self.attempts: list[Attempt] = []  # all of them, but for kept connections that were closing
+        self._others: list[Attempt] | None = None  # those under way beside ``attempt``
+        self.is_status_retried = False
+        self.queued_seconds = 0.0
         self._waiting_in: Pool | None = None
         self._wait_until = 0.0  # loop time; a request that is queued again waits no longer for it
-        self._sent_at_pool: Pool | None = None
         self._sender: FileSender | None = None
         self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
         self._body_bytes = 0
@@ -191,25 +203,42 @@ class Exchange:
             ),
         )
 
-    def dispatch(self) -> None:
+    def dispatch(self, kind: int = FIRST) -> None:
         """Choose an instance and ask for a connection to it; wait in the queue if none is ready."""
-        loop_time = self.gateway.loop.time()
-        instance = self.pool.choose(now=loop_time, tried=self._tried, bound=self.bound)
+        now = self.gateway.loop.time()
+        instance = self.pool.choose(
+            now=now,
+            tried=[each.instance for each in self.attempts] if self.attempts else (),
+            bound=self.bound,
+            may_probe=self.is_safe,
+            key=self.balancing_key,
+        )
         if self.bound is not None and instance is not self.bound and not self.failover_allowed:
             self.answer_error(503, retry_after=1)
             return
         if instance is None:
             self._wait_for_instance()
             return
+        self.launch(instance, kind, now)
+
+    def launch(self, instance: Instance, kind: int, now: float) -> None:
+        """Try ``instance``, beside the tries that are under way."""
+        attempt = Attempt(self, self.pool, instance, kind, now)
+        if self.attempt is not None:
+            if self._others is None:
+                self._others = []
+            self._others.append(self.attempt)
+        self.attempt = attempt
+        self.attempts.append(attempt)
         self.tries += 1
-        self._tried.append(instance)
         self.instance = instance
-        self.pool.row.begin(instance.slot)
-        self._sent_at_pool = self.pool
+        gateway = self.gateway
+        if self.is_safe:
+            gateway.late_tries.watch(attempt, now)
         replayable = self._body is not None and self._may_be_sent_twice()
-        instance.connections.acquire(self, now=loop_time, replayable=replayable)
-        if self.connection is None and self._sent_at_pool is not None and self._body_complete:
-            gateway = self.gateway  # connecting, or every connection is taken: not for ever
+        instance.connections.acquire(attempt, now=now, replayable=replayable)
+        if attempt.connection is None and not attempt.is_settled and self._body_complete:
+            # Connecting, or every connection is taken: not for ever.
             wait_seconds = gateway.timeouts.connect_seconds + gateway.queue_seconds
             self.client.deadline = gateway.now + wait_seconds
 
@@ -227,9 +256,9 @@ class Exchange:
         if self._body is not None:
             if data:
                 self._body.append(data)
-            if self._body_bytes > self.gateway.replay_body_bytes and self.connection is not None:
+            if self._body_bytes > self.gateway.replay_body_bytes and self._connection is not None:
                 self._body = None
-        if self.connection is not None:
+        if self._connection is not None:
             self._send_body(data, complete=complete)
         elif self._body_bytes > self.gateway.limits.buffer_bytes:
             self.client.pause_reading()
@@ -250,22 +279,24 @@ class Exchange:
         self._client_blocked = not writable
         if self._sender is not None:
             self._sender.set_writable(writable=writable)
-        if self.connection is not None and self.response_begun:
+        connection = self._connection
+        if connection is not None and self.response_begun:
             if writable:
-                self.connection.resume_reading()
+                connection.resume_reading()
             else:
-                self.connection.pause_reading()
+                connection.pause_reading()
         self._set_response_deadline()
 
     def on_client_tunnel_data(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self.client.deadline = self._tunnel_deadline()
-        if self.connection is not None:
-            self.connection.write(data)
+        connection = self._connection
+        if connection is not None:
+            connection.write(data)
 
     def on_client_tunnel_eof(self) -> None:
         """Pass the end of the client's side on; the tunnel ends with the second end."""
-        connection = self.connection
+        connection = self._connection
         if connection is not None and connection.stage == HALF_CLOSED:
             self.client.close()
         elif connection is not None:
@@ -285,37 +316,38 @@ class Exchange:
             self.client.abort()
         elif self._sender is not None:
             self.answer_error(504)
-        elif self.connection is None:
-            if self.instance is not None:
-                self.instance.connections.give_up(self)
-            self._settle_instance()
+        elif self._connection is None and self._others is None:
+            self._abandon_tries()
             self.answer_error(503, retry_after=1)
         else:
-            connection, self.connection = self.connection, None
-            connection.abandon()
-            self._try_failed(
-                FailureKind.FIRST_BYTE_TIMEOUT,
-                UpstreamError("the instance did not answer in time", status_hint=504),
-                reused=False,
-            )
+            attempt = self.attempt
+            assert attempt is not None
+            attempt.pool.note_failure(attempt.instance, now=self.gateway.loop.time())
+            self._abandon_tries()
+            error = UpstreamError("the instance did not answer in time", status_hint=504)
+            self._try_failed(attempt, FailureKind.FIRST_BYTE_TIMEOUT, error, reused=False)
 
     # From the balancer's queue.
 
     def on_instance_ready(self) -> None:
         self._waiting_in = None
-        self.dispatch()
+        self.dispatch(RETRY if self.attempts else FIRST)
 
-    # From the connection to the instance.
+    def on_displaced(self) -> None:
+        """Another client's request took the place in the queue: this client has many there."""
+        self._waiting_in = None
+        self.gateway.metrics.counted("displaced")
+        self.answer_error(503, retry_after=1)
 
-    def on_connected(self, connection: UpstreamConnection) -> None:
+    # From the tries.
+
+    def on_connected(self, attempt: Attempt, connection: UpstreamConnection) -> None:
         """Send the request, with what of its body is here."""
-        self.connection = connection
-        assert self.instance is not None
-        if self.instance.avoid_until:
-            self.pool.trust_again(self.instance)
+        attempt.sent_at = self.gateway.loop.time()
+        self.pool.trust_again(attempt.instance)
         self._upstream_blocked = False
         if connection.requests == 1:
-            self.gateway.metrics.connected(self.instance.name)
+            self.gateway.metrics.connected(attempt.instance.name)
         write = connection.write
         write(request_head(self))
         if self._body:
@@ -330,21 +362,35 @@ class Exchange:
         if not self._body_complete and not self._upstream_blocked:
             self.client.resume_reading()
 
-    def on_connect_failed(self, error: UpstreamError) -> None:
-        assert self.instance is not None
-        self.gateway.metrics.connect_failed(self.instance.name)
-        self.pool.avoid(self.instance, now=self.gateway.loop.time())
+    def on_connect_failed(self, attempt: Attempt, error: UpstreamError) -> None:
+        self.gateway.metrics.connect_failed(attempt.instance.name)
+        self.pool.avoid(attempt.instance, now=self.gateway.loop.time())
         kind = FailureKind.CONNECT if error.status_hint == 502 else FailureKind.CONNECT_TIMEOUT
-        self._try_failed(kind, error, reused=False)
+        self._try_failed(attempt, kind, error, reused=False)
 
-    def on_interim(self, head: ResponseHead) -> None:
+    def on_late(self, attempt: Attempt, now: float) -> None:
+        """A try is slower than usual: perhaps another instance answers sooner."""
+        self.gateway.late_tries.act(self, attempt, now)
+
+    def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         """Pass 100, 102, 103 on, to clients that know interim responses (HTTP/1.1)."""
-        if self.head.minor_version:
+        if self.head.minor_version and attempt is self.attempt:
             self.client.write(interim_head(head))
 
-    def on_response(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None:
-        """Send the head on with the first bytes of the body, in one write."""
+    def on_response(
+        self, attempt: Attempt, head: ResponseHead, framing: int, body: bytes, *, complete: bool
+    ) -> None:
+        """Send the head on with the first bytes of the body, in one write.
+
+        An answer that counts as a failure gives way to another try's, where there is one.
+        """
+        if head.status >= 500 and self._has_better_than(attempt, head.status, complete=complete):
+            return
+        if self._others is not None:
+            self._overtake(attempt)
         self.response_begun = True
+        if self.is_safe:
+            self.route.learn(attempt.answered_at - attempt.sent_at)
         self.status = head.status
         self._body = None
         if framing < 0:  # chunked or until close: our own chunks, or until close for HTTP/1.0
@@ -381,13 +427,10 @@ class Exchange:
         else:
             self._set_response_deadline()
 
-    def on_switched(self, head: ResponseHead, data: bytes) -> None:
+    def on_switched(self, attempt: Attempt, head: ResponseHead, data: bytes) -> None:
         """Join the two connections when the client asked for the switch (RFC 9110 section 7.8)."""
         if not self.is_upgrade:
-            assert self.connection is not None
-            connection, self.connection = self.connection, None
-            connection.abandon()
-            self._settle_instance()
+            self._abandon_tries()
             self.answer_error(502)
             return
         self.response_begun = True
@@ -412,11 +455,10 @@ class Exchange:
         else:
             client.write_eof()
 
-    def on_failed(self, connection: UpstreamConnection, error: UpstreamError) -> None:
-        """The connection ended, or what came on it is not HTTP."""
-        if connection is not self.connection:
-            return
-        self.connection = None
+    def on_failed(
+        self, attempt: Attempt, connection: UpstreamConnection, error: UpstreamError
+    ) -> None:
+        """The connection of a try ended, or what came on it is not HTTP."""
         if self.response_begun:
             # What was promised cannot be kept; only an aborted connection tells the client so.
             was_tunnel = self.status == 101
@@ -427,7 +469,7 @@ class Exchange:
                 self.client.abort()
             return
         kind = FailureKind.MALFORMED if connection.received_any else FailureKind.CLOSED
-        self._try_failed(kind, error, reused=connection.requests > 1)
+        self._try_failed(attempt, kind, error, reused=connection.requests > 1)
 
     def on_upstream_writable(self, *, writable: bool) -> None:
         """Pass the instance's back-pressure on to the client."""
@@ -440,8 +482,9 @@ class Exchange:
     # Inside.
 
     def _send_body(self, data: bytes, *, complete: bool) -> None:
-        assert self.connection is not None
-        write = self.connection.write
+        connection = self._connection
+        assert connection is not None
+        write = connection.write
         if self.framing == CHUNKED:
             data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if complete else b"")
         if data:
@@ -462,6 +505,7 @@ class Exchange:
             self.answer_error(503, retry_after=1)
             return
         self._waiting_in = pool
+        self.gateway.metrics.counted("queued")
         self._wait_until = self._wait_until or self.gateway.now + self.gateway.queue_seconds
         self.client.deadline = self._wait_until
 
@@ -470,11 +514,103 @@ class Exchange:
             self._waiting_in.stop_waiting(self)
             self._waiting_in = None
 
-    def _try_failed(self, kind: FailureKind, error: UpstreamError, *, reused: bool) -> None:
+    @property
+    def _connection(self) -> UpstreamConnection | None:
+        attempt = self.attempt
+        return attempt.connection if attempt is not None else None
+
+    def _has_better_than(self, attempt: Attempt, status: int, *, complete: bool) -> bool:
+        """Drop an error answer where another try is under way, or may be made, instead of it."""
+        gateway = self.gateway
+        if self._others is not None:
+            attempt.outcome = str(status)
+            self._drop(attempt)
+            attempt.exchange = None
+            attempt.discard(complete=complete)
+            return True
+        if (
+            self.is_status_retried
+            or not self.is_safe
+            or status not in gateway.retry_statuses
+            or self.tries >= gateway.tries
+            or not self.failover_allowed
+        ):
+            return False
+        now = gateway.loop.time()
+        other = self._untried_instance(now)
+        if other is None or not gateway.take_retry():
+            return False
+        self.is_status_retried = True
+        attempt.outcome = str(status)
+        attempt.exchange = None
+        self.attempt = None
+        attempt.discard(complete=complete)
+        gateway.metrics.retried("status")
+        self.launch(other, RETRY, now)
+        return True
+
+    def _untried_instance(self, now: float) -> Instance | None:
+        """Return an instance that no try has gone to yet, None when there is none ready."""
+        tried = [each.instance for each in self.attempts]
+        other = self.pool.choose(now=now, tried=tried, bound=None, may_probe=False, key=b"")
+        return None if other is None or other in tried else other
+
+    @property
+    def has_others(self) -> bool:
+        """Whether more than one try is under way."""
+        return self._others is not None
+
+    def add_try(self, kind: int, now: float, pay: Callable[[float], bool]) -> bool:
+        """Try another instance beside those under way, if there is one and ``pay`` allows it."""
+        other = self._untried_instance(now) if self.failover_allowed else None
+        if other is None or not pay(now):
+            return False
+        self.launch(other, kind, now)
+        return True
+
+    def _overtake(self, winner: Attempt) -> None:
+        """Make ``winner`` the try whose answer the client gets; the others are too late."""
+        if winner is not self.attempt:
+            assert self._others is not None
+            assert self.attempt is not None
+            self._others.remove(winner)
+            self._others.append(self.attempt)
+            self.attempt = winner
+            self.instance = winner.instance
+        others, self._others = self._others or [], None
+        late_tries = self.gateway.late_tries
+        if winner.is_late and any(other.is_late for other in others):
+            late_tries.is_slow_by_nature(self.path, winner.answered_at)
+        if winner.kind == HEDGE:
+            self.gateway.metrics.hedged("won")
+        for other in others:
+            late_tries.overtaken(other, self.route)
+
+    def _drop(self, attempt: Attempt) -> None:
+        """Forget a try that ended while another is under way."""
+        others = self._others
+        assert others is not None
+        if attempt is self.attempt:
+            self.attempt = others.pop()
+            self.instance = self.attempt.instance
+        else:
+            others.remove(attempt)
+        if not others:
+            self._others = None
+
+    def _try_failed(
+        self, attempt: Attempt, kind: FailureKind, error: UpstreamError, *, reused: bool
+    ) -> None:
         """Try again where the rules allow it, else answer with the failure."""
-        assert self.instance is not None
-        instance, gateway = self.instance, self.gateway
-        self._settle_instance()
+        gateway = self.gateway
+        attempt.outcome = attempt.outcome or kind.value
+        attempt.settle()
+        attempt.exchange = None
+        if self._others is not None:
+            self._drop(attempt)
+            return
+        if self.attempt is attempt:
+            self.attempt = None
         decision = may_retry(
             method=self.method,
             idempotency_key=b"idempotency-key" in self.head.fields,
@@ -486,7 +622,7 @@ class Exchange:
         )
         if kind is FailureKind.CONNECT and self.pool.is_refusing():
             # Nobody accepts, e.g. while the only instance restarts: as good as nobody being up.
-            self._tried.clear()
+            self.attempts.clear()
             self.tries = 0
             self._wait_for_instance()
             return
@@ -495,20 +631,22 @@ class Exchange:
             # try is free, the instance may have the next one too, and each one uses up one more
             # kept connection, so that they end.
             if reused and kind is FailureKind.CLOSED:
-                self._tried.remove(instance)
+                self.attempts.remove(attempt)
                 self.tries -= 1
                 gateway.metrics.retried("idle-close")
-                self.dispatch()
+                self.dispatch(attempt.kind)
                 return
             if self.tries < gateway.tries and gateway.take_retry():
                 gateway.metrics.retried(kind.value)
-                self.dispatch()
+                self.dispatch(RETRY)
                 return
-        gateway.log_failure(self, instance, error, decision)
+        gateway.log_failure(self, attempt.instance, error, decision)
         self.answer_error(error.status_hint)
 
     def _response_complete(self) -> None:
-        connection, self.connection = self.connection, None
+        attempt = self.attempt
+        assert attempt is not None
+        connection, attempt.connection = attempt.connection, None
         keep_alive = self.keep_alive
         client = self.client
         self._end()
@@ -548,28 +686,28 @@ class Exchange:
         self._end()
         client.end_exchange(keep_alive=keep_alive)
 
-    def _settle_instance(self) -> None:
-        """Take the request off the instance's load; exactly once for each ``begin``."""
-        pool, self._sent_at_pool = self._sent_at_pool, None
-        if pool is not None and self.instance is not None:
-            pool.row.end(self.instance.slot)
-            if pool.has_waiting:  # in its own turn: this exchange is not over yet
-                self.gateway.loop.call_soon(pool.serve_waiting)
+    def _abandon_tries(self) -> None:
+        """End all tries; whoever asked has no use for their answers any more."""
+        attempt, self.attempt = self.attempt, None
+        others, self._others = self._others, None
+        if attempt is not None:
+            attempt.abandon()
+        for other in others or ():
+            other.abandon()
 
     def _end(self) -> None:
         """Settle accounts: load, connection, metrics, log. Called exactly once."""
         self._leave_queue()
-        instance = self.instance
-        if self._sent_at_pool is not None:
-            self._settle_instance()
-            if instance is not None and self.connection is None and not self.response_begun:
-                instance.connections.give_up(self)
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            if self.status == 101:
-                connection.hang_up()
+        attempt = self.attempt
+        if attempt is not None:
+            if self.status == 101 and attempt.connection is not None:
+                attempt.connection.hang_up()
+                attempt.connection = None
+            if self._others is None and attempt.connection is None and attempt.answered_at:
+                attempt.settle()  # the usual end
+                attempt.exchange = None  # or the two would keep each other
             else:
-                connection.abandon()
+                self._abandon_tries()
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.cancel()

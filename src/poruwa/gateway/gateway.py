@@ -20,6 +20,7 @@ from poruwa.errors import UpstreamError
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.bounds import ConnectionLimits, ConnectionTimeouts
 from poruwa.gateway.exchange import Exchange
+from poruwa.gateway.late_tries import LateTries
 from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
@@ -28,6 +29,7 @@ from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.observe.access_log import AccessLog, LineClock, access_line
 from poruwa.observe.metrics import GatewayMetrics
 from poruwa.rules.forwarding import TrustedNetworks
+from poruwa.rules.health import is_expected_status
 from poruwa.rules.message import RefusalReason
 from poruwa.rules.retry import RetryBudget, RetryDecision
 from poruwa.rules.trace import RandomIds
@@ -63,6 +65,7 @@ class Gateway:
         self.replay_body_bytes = policy.retry.replay_body_bytes
         self.queue_seconds = policy.gateway.queue_seconds
         self.tries = 1 + policy.retry.attempts
+        self.retry_statuses = _statuses(policy.retry.statuses)
         self.trusted = TrustedNetworks(policy.trust.proxies)
         self.metrics = GatewayMetrics()
         self.random = RandomIds()
@@ -90,6 +93,7 @@ class Gateway:
         self.retry_budget = RetryBudget(
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
         )
+        self.late_tries = LateTries(self, policy.hedge, loop)
         self._log_clock = LineClock()
         self._dropped_lines = 0  # of the access log, as far as they are counted
         self._date_second = 0
@@ -225,6 +229,8 @@ class Gateway:
             self._expire(due)
         for pool in self.pools.values():
             pool.sweep(now=now)
+            pool.publish_answers()
+        self.routes.learn_patience(now)
         if self.access_log is not None:
             self.access_log.tick(now)
             dropped = self.access_log.dropped_lines - self._dropped_lines
@@ -241,6 +247,13 @@ class Gateway:
         if len(due) > EXPIRED_PER_TURN:
             self.loop.call_soon(self._expire, due[EXPIRED_PER_TURN:])
 
+    def update_topology(self, topology: Topology) -> None:
+        """Take other instances for the pools from now on; what is under way is not touched."""
+        for entries in topology.pools:
+            pool = self.pools.get(entries.name)
+            if pool is not None:
+                pool.update(entries.instances)
+
     def snapshot(self) -> bytes:
         """Return this worker's metrics, its gauges brought up to date."""
         metrics = self.metrics
@@ -251,4 +264,10 @@ class Gateway:
             for pool in self.pools.values()
             for instance in pool.instances
         }
+        metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
         return metrics.snapshot()
+
+
+def _statuses(settings: tuple[int | str, ...]) -> frozenset[int]:
+    """Return the statuses that numbers and classes such as ``"5xx"`` stand for."""
+    return frozenset(status for status in range(100, 1000) if is_expected_status(status, settings))

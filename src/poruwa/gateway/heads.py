@@ -103,10 +103,13 @@ def own_head(status: int, lines: bytes) -> bytes:
 def _affinity_line(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the ``Set-Cookie`` line that binds the client, where it is needed and allowed.
 
-    Only on a response that no shared cache may store: a stored one would bind everybody.
+    Only on a response that no shared cache may store: a stored one would bind everybody. A client
+    whose own instance is merely slower than another this time stays bound to it.
     """
-    instance, pool = exchange.instance, exchange.pool
-    if instance is None or instance is exchange.bound or pool.affinity is None:
+    instance, pool, bound = exchange.instance, exchange.pool, exchange.bound
+    if instance is None or instance is bound or pool.affinity is None:
+        return b""
+    if bound is not None and pool.may_serve_bound(bound):
         return b""
     fields = head.fields
     if not may_carry_cookie(

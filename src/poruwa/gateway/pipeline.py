@@ -45,7 +45,11 @@ def balance(exchange: Exchange) -> bool:
         exchange.bound, exchange.failover_allowed = pool.bound_instance(
             exchange.head.fields.get(b"cookie"), secure=exchange.is_secure
         )
-    exchange.gateway.retry_budget.deposit()
+    if pool.needs_key:
+        exchange.balancing_key = pool.key_of(exchange)
+    gateway = exchange.gateway
+    gateway.retry_budget.deposit()
+    gateway.late_tries.deposit()
     exchange.dispatch()
     return True
 

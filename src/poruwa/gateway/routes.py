@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poruwa.config.model import Host, Policy, Route
+from poruwa.config.model import Hedge, Host, Policy, Route
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
+from poruwa.rules.latency import LatencyHistogram, patience
 from poruwa.rules.routing import RouteTable, expand_rewrite
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ class GatewayRoute:
         "body_bytes",
         "cors",
         "first_byte_seconds",
+        "has_learned",
+        "hedge_seconds",
+        "latency",
         "name",
         "pool",
         "redirect",
         "rewrite",
         "static",
+        "try_seconds",
     )
 
     def __init__(
@@ -57,6 +62,24 @@ class GatewayRoute:
         )
         self.redirect = route.redirect
         self.rewrite = route.rewrite
+        self.latency = LatencyHistogram(0.0)
+        self.has_learned = False
+        self.learn_patience(0.0, policy.hedge)
+
+    def learn(self, seconds: float) -> None:
+        """Note the time to the first byte of an answer that a hedge could have been sent for."""
+        self.latency.record(seconds)
+        self.has_learned = True
+
+    def learn_patience(self, now: float, settings: Hedge) -> None:
+        """Work out anew from when on a try is late."""
+        if now and not self.has_learned:
+            return
+        self.has_learned = False
+        self.latency.fade(now)
+        learned = patience(self.latency, settings)
+        self.hedge_seconds = learned.hedge_seconds
+        self.try_seconds = learned.try_seconds
 
 
 class GatewayRoutes:
@@ -66,9 +89,10 @@ class GatewayRoutes:
         folder: what a static route's relative folder is relative to.
     """
 
-    __slots__ = ("_canonical", "_routes", "_table")
+    __slots__ = ("_canonical", "_hedge", "_routes", "_table")
 
     def __init__(self, policy: Policy, pools: Mapping[str, Pool], *, folder: Path) -> None:
+        self._hedge = policy.hedge
         self._table = RouteTable(policy.routes)
         self._routes = [
             GatewayRoute(route, policy, pools, folder=folder) for route in policy.routes
@@ -84,6 +108,11 @@ class GatewayRoutes:
     def route(self, index: int) -> GatewayRoute:
         """Return the route that ``find`` found."""
         return self._routes[index]
+
+    def learn_patience(self, now: float) -> None:
+        """Work out for each route from when on a try is late; called by the sweep."""
+        for route in self._routes:
+            route.learn_patience(now, self._hedge)
 
     def allowed_methods(self, host: bytes, path: bytes) -> frozenset[bytes]:
         """Return the methods that a path takes; empty when no route has the path."""

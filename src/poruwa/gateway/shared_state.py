@@ -10,7 +10,9 @@ process each; a reader may see a neighbouring cell a moment older, which balanci
 
 Layout, in 64-bit words: a header, then per worker its facts, then per instance ("slot") its
 verdict, then one column per counter and slot with the cells of all workers side by side, so that a
-sum over workers is one slice.
+sum over workers is one slice. The requests under way come first: they are read for each request;
+what came of the others (answered, failed, how long it took) is for the control process, which
+judges (``gateway.passive_health``).
 """
 
 from __future__ import annotations
@@ -21,12 +23,19 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 
-_MAGIC = 0x706F7275_7761_0001  # "poruwa", layout 1
+_MAGIC = 0x706F7275_7761_0002  # "poruwa", layout 2
 _HEADER_WORDS = 8
 _VERDICT_VERSION = 3
 _WORKER_WORDS = 8
-_SLOT_WORDS = 4
+_SLOT_WORDS = 8
 _WORD_BYTES = 8
+
+# Counters of a worker and slot, besides the requests under way. All but the last only grow.
+_ANSWERED, _FAILED, _LATENCY_MICROS, _IN_A_ROW = range(4)
+_OUTCOME_COUNTERS = 4
+
+FIXED_POINT = 16
+"""Unit of the published slowness, latency ratio and capacity: an instance with 32 has twice one."""
 
 
 class InstanceState(IntEnum):
@@ -35,7 +44,37 @@ class InstanceState(IntEnum):
     UNKNOWN = 0
     UP = 1
     DOWN = 2
-    DRAINING = 3
+    DRAINING = 3  # takes bound clients only
+    EJECTED = 4  # failed live requests; the active checks may think it well
+    PROBING = 5  # was ejected: one request at a time shows whether it serves again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the control process publishes of an instance.
+
+    Attributes:
+        weight: 1-256.
+        slowness: for errors and slow start (``rules.ejection``), in units of ``FIXED_POINT``.
+        ratio: of its latency to the fastest one's (``rules.speed``), in units of ``FIXED_POINT``.
+        capacity: requests at a time before they queue, in the same units; 0 while unknown.
+    """
+
+    state: InstanceState
+    weight: int = 1
+    slowness: int = FIXED_POINT
+    ratio: int = FIXED_POINT
+    capacity: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCounts:
+    """What all workers have counted for an instance so far; ``in_a_row`` is the largest one."""
+
+    answered: int
+    failed: int
+    latency_micros: int
+    in_a_row: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +99,7 @@ class SharedState:
     __slots__ = (
         "_in_flight_base",
         "_memory",
+        "_outcome_base",
         "_slot_base",
         "fd",
         "max_instances",
@@ -75,6 +115,7 @@ class SharedState:
         self.max_instances = max_instances
         self._slot_base = _HEADER_WORDS + max_workers * _WORKER_WORDS
         self._in_flight_base = self._slot_base + max_instances * _SLOT_WORDS
+        self._outcome_base = self._in_flight_base + max_instances * max_workers
 
     @classmethod
     def create(cls, *, max_workers: int = 64, max_instances: int = 256) -> SharedState:
@@ -83,7 +124,7 @@ class SharedState:
             _HEADER_WORDS
             + max_workers * _WORKER_WORDS
             + max_instances * _SLOT_WORDS
-            + max_instances * max_workers
+            + max_instances * max_workers * (1 + _OUTCOME_COUNTERS)
         )
         fd = os.memfd_create("poruwa-shared-state", os.MFD_CLOEXEC)
         os.ftruncate(fd, words * _WORD_BYTES)
@@ -114,20 +155,39 @@ class SharedState:
 
     # The control process's side.
 
-    def set_instance(self, slot: int, *, state: InstanceState, weight: int) -> None:
+    def set_instance(self, slot: int, verdict: Verdict) -> None:
         """Publish the verdict on the instance in ``slot`` to all workers at once."""
         base = self._slot_base + slot * _SLOT_WORDS
-        self.words[base + 1] = weight
-        self.words[base] = state
+        self.words[base + 1] = verdict.weight
+        self.words[base + 2] = verdict.slowness
+        self.words[base + 3] = verdict.ratio
+        self.words[base + 4] = verdict.capacity
+        self.words[base] = verdict.state
         self.words[_VERDICT_VERSION] += 1
+
+    def counts(self, slot: int) -> SlotCounts:
+        """Return what all workers have counted for the instance in ``slot``.
+
+        A worker that is replaced takes its counts with it: they may go back.
+        """
+        width = self.max_workers
+        start = self._outcome_base + slot * width * _OUTCOME_COUNTERS
+        cells = self.words[start : start + width * _OUTCOME_COUNTERS].tolist()
+        return SlotCounts(
+            answered=sum(cells[_ANSWERED * width : (_ANSWERED + 1) * width]),
+            failed=sum(cells[_FAILED * width : (_FAILED + 1) * width]),
+            latency_micros=sum(cells[_LATENCY_MICROS * width : (_LATENCY_MICROS + 1) * width]),
+            in_a_row=max(cells[_IN_A_ROW * width : (_IN_A_ROW + 1) * width]),
+        )
 
     def clear_worker(self, index: int) -> None:
         """Forget a worker that died: its load no longer exists."""
         start = _HEADER_WORDS + index * _WORKER_WORDS
         for word in range(start, start + _WORKER_WORDS):
             self.words[word] = 0
-        for slot in range(self.max_instances):
-            self.words[self._in_flight_base + slot * self.max_workers + index] = 0
+        columns = self.max_instances * (1 + _OUTCOME_COUNTERS)
+        for column in range(columns):
+            self.words[self._in_flight_base + column * self.max_workers + index] = 0
 
     # Read by everybody.
 
@@ -153,6 +213,19 @@ class SharedState:
     def weight(self, slot: int) -> int:
         """Return the weight, 1-256, of the instance in ``slot``; 0 when the slot is unused."""
         return self.words[self._slot_base + slot * _SLOT_WORDS + 1]
+
+    def slowness(self, slot: int) -> float:
+        """Return the slowness of the instance in ``slot``, at least 1."""
+        return (self.words[self._slot_base + slot * _SLOT_WORDS + 2] or FIXED_POINT) / FIXED_POINT
+
+    def ratio(self, slot: int) -> float:
+        """Return the latency ratio of the instance in ``slot``, at least 1."""
+        return (self.words[self._slot_base + slot * _SLOT_WORDS + 3] or FIXED_POINT) / FIXED_POINT
+
+    def capacity(self, slot: int) -> float:
+        """Return the capacity of the instance in ``slot``, infinite while unknown."""
+        capacity = self.words[self._slot_base + slot * _SLOT_WORDS + 4]
+        return capacity / FIXED_POINT if capacity else float("inf")
 
     def in_flight(self, slot: int) -> int:
         """Return the requests that all workers have under way at the instance in ``slot``."""
@@ -190,12 +263,13 @@ class SharedState:
 class WorkerRow:
     """The row of this worker: the only cells that it writes."""
 
-    __slots__ = ("_facts", "_in_flight", "_stride", "_words")
+    __slots__ = ("_facts", "_in_flight", "_outcomes", "_stride", "_words")
 
     def __init__(self, shared: SharedState, index: int, *, generation: int) -> None:
         self._words = shared.words
         self._facts = _HEADER_WORDS + index * _WORKER_WORDS
         self._in_flight = shared._in_flight_base + index
+        self._outcomes = shared._outcome_base + index
         self._stride = shared.max_workers
         self._words[self._facts] = os.getpid()
         self._words[self._facts + 1] = generation
@@ -221,6 +295,22 @@ class WorkerRow:
     def end(self, slot: int) -> None:
         """Count a request at the instance in ``slot`` as over."""
         self._words[self._in_flight + slot * self._stride] -= 1
+
+    def add_outcomes(
+        self, slot: int, *, answered: int, failed: int, latency_micros: int, in_a_row: int
+    ) -> None:
+        """Add what came of requests to the instance in ``slot``, some at a time.
+
+        Args:
+            latency_micros: sum of the answers' times to their first byte.
+            in_a_row: failures since the last answer; replaces what was there.
+        """
+        words, stride = self._words, self._stride
+        first = self._outcomes + slot * stride * _OUTCOME_COUNTERS
+        words[first] += answered
+        words[first + _FAILED * stride] += failed
+        words[first + _LATENCY_MICROS * stride] += latency_micros
+        words[first + _IN_A_ROW * stride] = in_a_row
 
 
 def _packed(*words: int) -> bytes:

@@ -134,6 +134,18 @@ class Head:
         pieces.append(raw[position:end])
         return b"".join(pieces)
 
+    def field(self, name: bytes) -> bytes | None:
+        """Return the value of any field by its lower-case name, its lines joined; None without.
+
+        For the few fields that a policy names; those that rules read are in ``fields``.
+        """
+        if name in self.fields:
+            return self.fields[name]
+        lines = self.raw[self.block_start : -4].split(b"\r\n")[1:]
+        pairs = [line.partition(b":") for line in lines]
+        values = [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
+        return b", ".join(values) if values else None
+
     def connection_options(self) -> tuple[bool, bool, frozenset[bytes] | None]:
         """Return what the ``Connection`` field says: ``(close, upgrade, other names or None)``."""
         value = self.fields.get(b"connection")

@@ -79,12 +79,15 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
 
     rows: list[Row] = []
     retries: dict[str, int] = {}
+    hedges: dict[str, int] = {}
     refusals: dict[str, int] = {}
     connects: dict[str, int] = {}
     connect_failures: dict[str, int] = {}
+    ejections: dict[str, int] = {}  # counted by the control process
     events: dict[str, int] = {}
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
+    waiting: dict[str, int] = {}
     instance_up: dict[str, dict[str, bool]] = {}
     workers: list[WorkerFacts] = []
 
@@ -96,6 +99,7 @@ class GatewayMetrics:
         "_connect_failures",
         "_connects",
         "_events",
+        "_hedges",
         "_instances",
         "_refusals",
         "_retries",
@@ -105,6 +109,7 @@ class GatewayMetrics:
         "connections",
         "in_flight",
         "instance_up",
+        "waiting",
     )
 
     def __init__(self, started_at: float | None = None) -> None:
@@ -113,6 +118,7 @@ class GatewayMetrics:
         self._routes: set[str] = set()
         self._instances: set[str] = set()
         self._retries: dict[str, int] = {}
+        self._hedges: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
         self._connects: dict[str, int] = {}
         self._connect_failures: dict[str, int] = {}
@@ -120,6 +126,7 @@ class GatewayMetrics:
         # Gauges: set by their owners, at the latest just before snapshot().
         self.in_flight: dict[str, int] = {}
         self.connections: dict[str, int] = {}
+        self.waiting: dict[str, int] = {}
         self.instance_up: dict[str, dict[str, bool]] = {}
 
     def record(
@@ -153,6 +160,10 @@ class GatewayMetrics:
         """Count a further try of a request."""
         self._retries[reason] = self._retries.get(reason, 0) + 1
 
+    def hedged(self, outcome: str) -> None:
+        """Count a hedge: ``sent``, ``won`` (answered first), ``not-sent`` (no budget or nobody)."""
+        self._hedges[outcome] = self._hedges.get(outcome, 0) + 1
+
     def refused(self, reason: str) -> None:
         """Count a request or connection turned away."""
         self._refusals[reason] = self._refusals.get(reason, 0) + 1
@@ -178,12 +189,14 @@ class GatewayMetrics:
                     for (route, status, instance), row in self._rows.items()
                 ],
                 retries=self._retries,
+                hedges=self._hedges,
                 refusals=self._refusals,
                 connects=self._connects,
                 connect_failures=self._connect_failures,
                 events=self._events,
                 in_flight=self.in_flight,
                 connections=self.connections,
+                waiting=self.waiting,
                 instance_up=self.instance_up,
                 workers=[WorkerFacts.of_this_process(self._started_at)],
             )
@@ -221,6 +234,7 @@ def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsS
         _add_counters(total, rows, one)
         _add(total.in_flight, one.in_flight)
         _add(total.connections, one.connections)
+        _add(total.waiting, one.waiting)
         for pool, instances in one.instance_up.items():
             known = total.instance_up.setdefault(pool, {})
             for name, is_up in instances.items():
@@ -238,6 +252,7 @@ def without_gauges(snapshot: MetricsSnapshot) -> bytes:
         MetricsSnapshot(
             rows=snapshot.rows,
             retries=snapshot.retries,
+            hedges=snapshot.hedges,
             refusals=snapshot.refusals,
             connects=snapshot.connects,
             connect_failures=snapshot.connect_failures,
@@ -293,6 +308,8 @@ def _request_families(rows: list[Row]) -> Iterator[Metric]:
 def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     counters = (
         ("poruwa_retries", "Further tries.", "reason", snapshot.retries),
+        ("poruwa_hedges", "Tries beside a slow one.", "outcome", snapshot.hedges),
+        ("poruwa_ejections", "Ejections by live traffic.", "reason", snapshot.ejections),
         ("poruwa_refusals", "Requests and connections refused.", "reason", snapshot.refusals),
         ("poruwa_connects", "New connections to instances.", "instance", snapshot.connects),
         (
@@ -311,6 +328,7 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     gauges = (
         ("poruwa_in_flight", "Requests in flight.", "instance", snapshot.in_flight),
         ("poruwa_connections", "Client connections.", "state", snapshot.connections),
+        ("poruwa_waiting", "Requests that wait for an instance.", "pool", snapshot.waiting),
     )
     for name, text, label, levels in gauges:
         gauge = GaugeMetricFamily(name, text, labels=(label,))
@@ -355,6 +373,7 @@ def _add_counters(
             rows.setdefault((row.route, row.status, row.instance), list(_EMPTY_ROW)), row.values
         )
     _add(total.retries, one.retries)
+    _add(total.hedges, one.hedges)
     _add(total.refusals, one.refusals)
     _add(total.connects, one.connects)
     _add(total.connect_failures, one.connect_failures)

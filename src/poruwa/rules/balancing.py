@@ -5,9 +5,9 @@ is eligible. Every function takes parallel sequences (one place per eligible ins
 an index into them; each raises ValueError when they are empty. State that must move between
 requests (a turn counter, loads, latencies) belongs to the caller.
 
-Sources: smooth weighted round-robin as nginx describes it; "The Power of Two Choices in Randomized
-Load Balancing" (Mitzenmacher, 2001); peak EWMA as in Finagle; "Consistent Hashing with Bounded
-Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016).
+Sources: smooth weighted round-robin as nginx describes it; shortest expected delay as in Linux
+virtual server; "The Power of Two Choices in Randomized Load Balancing" (Mitzenmacher, 2001); peak
+EWMA as in Finagle; "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016).
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ MAX_RING_POINTS = 65_536
 
 UNKNOWN_LATENCY_PENALTY_SECONDS = 10.0
 """Cost of an instance that is busy but has not answered yet: Finagle's guard against a pile-up."""
+
+_LOAD_SCALE = 1e4
+"""So many requests under way weigh as much as doubling the latency to expect."""
 
 _NOBODY = "no eligible instance to choose from"
 
@@ -107,6 +110,46 @@ def least_connections(weights: Sequence[int], in_flight: Sequence[float], turn: 
     if ratios.count(lowest) == 1:
         return ratios.index(lowest)
     ties = [index for index, ratio in enumerate(ratios) if ratio == lowest]
+    return ties[smooth_weighted(tuple([weights[index] for index in ties]), turn)]
+
+
+def expected_waits(
+    weights: Sequence[int],
+    in_flight: Sequence[float],
+    slowness: Sequence[float],
+    ratios: Sequence[float],
+    capacities: Sequence[float],
+) -> list[float]:
+    """Return a figure per instance: the lower, the sooner a further request is likely answered.
+
+    First by the latency to expect (``rules.speed``): the ratio of an instance's base latency to the
+    fastest one's, times how far a further request would go beyond its capacity. Among those alike,
+    by requests under way per unit of weight, as least connections does; ``slowness`` multiplies
+    what is under way.
+
+    Args:
+        weights: at least 1.
+        in_flight: requests in flight.
+        slowness: of errors and slow start, at least 1.
+        ratios: at least 1.
+        capacities: requests at a time before they queue, at least 1, infinite if unknown.
+    """
+    return [
+        ratio * max(1.0, (load + 1) / capacity) + ((load + 1) * slow - 1.0) / weight / _LOAD_SCALE
+        for weight, load, slow, ratio, capacity in zip(
+            weights, in_flight, slowness, ratios, capacities, strict=True
+        )
+    ]
+
+
+def least_expected_wait(weights: Sequence[int], waits: Sequence[float], turn: int) -> int:
+    """Return the index with the least of ``expected_waits``; ties rotate by ``turn`` and weight."""
+    if not waits:
+        raise ValueError(_NOBODY)
+    shortest = min(waits)
+    ties = [index for index, wait in enumerate(waits) if wait == shortest]
+    if len(ties) == 1:
+        return ties[0]
     return ties[smooth_weighted(tuple([weights[index] for index in ties]), turn)]
 
 

@@ -15,9 +15,9 @@ Never more than ``largest_share`` of a pool is ejected, never the last instance 
 nobody where the others fail alike: then it is the site, or the request, that is broken.
 
 Between the first failure and the ejection, and where an ejection is not allowed, the *slowness*
-keeps requests away: how many times longer than a good one a request to this instance is to be
-thought to take. Balancing divides by it, so an instance that fails in a millisecond does not look
-like the fastest of all.
+keeps requests away: how many times more than it has a request to this instance is to be thought to
+have under way. Balancing multiplies by it, so an instance that fails in a millisecond does not look
+the least loaded of all.
 
 Sources: outlier detection and panic threshold as in Envoy, the half-open state of a circuit breaker
 (Nygard, "Release It!"), slow start as in HAProxy and Envoy. No clock: ``now`` is any one clock, in
@@ -40,16 +40,6 @@ SLOWEST = 256.0
 
 SLOW_START_SLOWNESS = 10.0
 """With which an instance begins its slow start: a tenth of its share."""
-
-NORMAL_RATIO = 1.5
-"""Latencies within this factor of the fastest instance's are normal, and change nothing."""
-
-LATENCY_MEMORY_SECONDS = 1.0
-"""Time constant of the smoothed latency of an instance."""
-
-UNSEEN_MEMORY_SECONDS = 5.0
-"""Time constant with which the latency of an instance that gets no requests is forgotten: so that
-one that has recovered is found out by a request now and then."""
 
 
 class Standing(Enum):
@@ -100,13 +90,11 @@ class Outcomes:
         answered: good answers.
         failed: failures: no answer, a late one that another instance overtook, an error status.
         in_a_row: the longest run of failures that is still going on, as one observer sees it.
-        latency_seconds: sum of the good answers' times to their first byte.
     """
 
     answered: int = 0
     failed: int = 0
     in_a_row: int = 0
-    latency_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +108,6 @@ class PassiveState:
         ejections: in a row; the next lasts twice as long.
         good, bad: answers and failures within the window, fading.
         in_a_row: failures since the last answer.
-        latency_seconds: smoothed time to the first byte; 0.0 while unknown.
-        unseen_seconds: since the last answer.
         returned_at: when slow start began; 0.0 for none.
     """
 
@@ -133,8 +119,6 @@ class PassiveState:
     good: float = 0.0
     bad: float = 0.0
     in_a_row: int = 0
-    latency_seconds: float = 0.0
-    unseen_seconds: float = 0.0
     returned_at: float = 0.0
 
     @property
@@ -183,7 +167,7 @@ def judge_pool(
 
 def returned(state: PassiveState, now: float) -> PassiveState:
     """Return the state of an instance that the active checks found up again: slow start."""
-    return replace(state, returned_at=now, in_a_row=0, good=0.0, bad=0.0, latency_seconds=0.0)
+    return replace(state, returned_at=now, in_a_row=0, good=0.0, bad=0.0)
 
 
 def is_panic(healthy: int, total: int, settings: EjectionSettings) -> bool:
@@ -191,27 +175,17 @@ def is_panic(healthy: int, total: int, settings: EjectionSettings) -> bool:
     return total > 1 and healthy < settings.panic_share * total
 
 
-def slowness(
-    states: Sequence[PassiveState], settings: EjectionSettings, *, now: float
-) -> tuple[float, ...]:
-    """Return how many times slower than the best each instance is to be thought, 1 to ``SLOWEST``.
+def slowness(state: PassiveState, settings: EjectionSettings, *, now: float) -> float:
+    """Return how many times slower than it is an instance is to be thought, 1 to ``SLOWEST``.
 
-    The product of three: smoothed latency beside the fastest instance's (beyond ``NORMAL_RATIO``),
-    errors (the square of one over the good share), and what slow start still withholds.
+    For its errors (the square of one over the good share) and for what slow start withholds. How
+    fast its answers are is ``rules.speed``'s business.
     """
-    known = [state.latency_seconds for state in states if state.latency_seconds > 0.0]
-    fastest = min(known, default=0.0)
-    factors = []
-    for state in states:
-        factor = 1.0
-        if fastest > 0.0 and state.latency_seconds > NORMAL_RATIO * fastest:
-            factor = state.latency_seconds / fastest
-        if state.bad:
-            good_share = max(1.0 - _recent_error_share(state), 1.0 / 16.0)
-            factor /= good_share * good_share
-        factor *= _withheld(state, settings, now)
-        factors.append(min(factor, SLOWEST))
-    return tuple(factors)
+    factor = _withheld(state, settings, now)
+    if state.bad:
+        good_share = max(1.0 - _recent_error_share(state), 1.0 / 16.0)
+        factor /= good_share * good_share
+    return min(factor, SLOWEST)
 
 
 def _counted(member: Member, settings: EjectionSettings, elapsed: float) -> PassiveState:
@@ -219,21 +193,11 @@ def _counted(member: Member, settings: EjectionSettings, elapsed: float) -> Pass
     state, outcomes = member.state, member.outcomes
     kept = exp(-elapsed / settings.window_seconds)
     in_a_row = outcomes.in_a_row if outcomes.answered else state.in_a_row + outcomes.failed
-    latency, unseen = state.latency_seconds, state.unseen_seconds + elapsed
-    if outcomes.answered:
-        sample = outcomes.latency_seconds / outcomes.answered
-        weight = 1.0 - exp(-unseen / LATENCY_MEMORY_SECONDS)
-        latency = sample if latency == 0.0 else latency + (sample - latency) * weight
-        unseen = 0.0
-    elif unseen > LATENCY_MEMORY_SECONDS:
-        latency *= exp(-elapsed / UNSEEN_MEMORY_SECONDS)
     return replace(
         state,
         good=state.good * kept + outcomes.answered,
         bad=state.bad * kept + outcomes.failed,
         in_a_row=in_a_row,
-        latency_seconds=latency,
-        unseen_seconds=unseen,
     )
 
 
@@ -295,7 +259,6 @@ def _admitted(state: PassiveState, now: float) -> PassiveState:
         in_a_row=0,
         good=0.0,
         bad=0.0,
-        latency_seconds=0.0,
     )
 
 

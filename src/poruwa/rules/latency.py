@@ -26,14 +26,14 @@ MEMORY_SECONDS = 30.0
 LEAST_SAMPLES = 20.0
 """With fewer, a quantile is a guess and ``UNKNOWN_SECONDS`` stands in for it."""
 
-UNKNOWN_SECONDS = 1.0
-"""From when on a try is late while nothing is known: nobody waits longer than this for nothing."""
+UNKNOWN_SECONDS = 0.5
+"""From when on a try is late while nothing is known of its route."""
 
 MEDIANS = 2.0
 """No answer within so many medians is late: on an even route the 95th percentile is a hair above
 the median, and a twentieth of all requests would be sent twice for nothing."""
 
-TRY_TIMEOUT_HEDGES = 2.5
+TRY_TIMEOUT_HEDGES = 2.0
 """A try's time-out in units of its hedge delay: the hedge has then had its chance."""
 
 

@@ -18,6 +18,12 @@ IDEMPOTENT_METHODS = frozenset(
 )
 """Methods that do the same when done twice; extension methods that are not listed are not."""
 
+SAFE_METHODS = frozenset((b"GET", b"HEAD"))
+"""Methods whose requests may be under way twice at a time: hedges, and tries beside a late one."""
+
+_NOT_FAILURES = frozenset((501, 505, 510, 511))
+"""Server errors that say something of the request, not of the server's health."""
+
 BUDGET_MEMORY_SECONDS = 10.0
 """How long an unused share of the budget lasts: enough to cover the crash of a busy instance."""
 
@@ -58,6 +64,11 @@ _RETRIES = frozenset(
         RetryDecision.KEYED,
     )
 )
+
+
+def is_failure_status(status: int) -> bool:
+    """Tell whether a response's status counts against the health of the instance that sent it."""
+    return status >= 500 and status not in _NOT_FAILURES
 
 
 def may_retry(

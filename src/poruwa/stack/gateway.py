@@ -30,8 +30,11 @@ from poruwa.errors import PoruwaError, StackError
 from poruwa.gateway.active_health import HealthMonitor, InstanceHealth, Target
 from poruwa.gateway.admin import AdminServer, make_admin_app, require_token
 from poruwa.gateway.local_bus import Configure, InstanceEntry, PoolTopology, Topology
+from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
 from poruwa.observe.metrics import render_prometheus
+from poruwa.rules.ejection import PassiveState, Standing
+from poruwa.rules.speed import UNLIMITED
 from poruwa.stack.snapshots import SnapshotKeeper
 from poruwa.stack.sockets import bound_address, open_listener
 from poruwa.stack.stopping import StopRequest, stop_on_signals
@@ -125,8 +128,9 @@ class GatewayControl:
         self._is_stopping = False
         self._shared = SharedState.create(max_workers=2 * worker_count(policy))
         self._topology = make_topology(policy, max_instances=self._shared.max_instances)
+        self._judge = Judge(self._shared, policy.pools, clock=SystemClock())
         self._health = HealthMonitor(
-            self._shared, self._targets(), clock=SystemClock(), random=random.random
+            self._judge, self._targets(), clock=SystemClock(), random=random.random
         )
         self._supervisor = Supervisor()
         self._workers = WorkerGroup(
@@ -206,11 +210,15 @@ class GatewayControl:
             pool = total.instance_up.setdefault(known.target.pool, {})
             pool[known.target.name] = known.state is InstanceState.UP
             total.in_flight[known.target.name] = self._shared.in_flight(known.target.slot)
+        total.ejections = dict(self._judge.ejections)
         return render_prometheus(total)
 
     async def _serve(self, group: asyncio.TaskGroup, request: StopRequest) -> None:
         admin = self._start_admin(group)
-        tasks = [group.create_task(self._health.run(), name="health checks")]
+        tasks = [
+            group.create_task(self._health.run(), name="health checks"),
+            group.create_task(self._judge.run(), name="judge"),
+        ]
         starting = group.create_task(self._workers.start(worker_count(self._policy)))
         asked = group.create_task(request.asked.wait())
         await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -294,16 +302,27 @@ class GatewayControl:
 
     def _instance_status(self, known: InstanceHealth) -> dict[str, Any]:
         slot = known.target.slot
+        judged = self._judge.find(slot)
+        passive = judged.passive if judged is not None else PassiveState()
+        published = InstanceState(self._shared.state(slot))
         return {
             "pool": known.target.pool,
             "name": known.target.name,
             "address": known.target.address,
-            "state": known.state.name.lower(),
+            "state": published.name.lower(),
+            "checks": known.state.name.lower(),
             "reason": known.health.reason.value,
             "detail": known.health.detail,
             "since": _iso(known.health.since),
             "check_seconds": round(known.health.seconds, 4),
             "weight": self._shared.weight(slot),
+            "slowness": round(self._shared.slowness(slot), 2),
+            "latency_ratio": round(self._shared.ratio(slot), 2),
+            "capacity": None
+            if (capacity := self._shared.capacity(slot)) == UNLIMITED
+            else capacity,
+            "latency_seconds": round(judged.speed.latency_seconds, 4) if judged else 0.0,
+            "ejection": _ejection_status(passive),
             "in_flight": self._shared.in_flight(slot),
             "in_flight_by_worker": [
                 self._shared.in_flight_of(slot, index) for index in range(self._workers.count)
@@ -318,6 +337,22 @@ def first_error(group: BaseExceptionGroup[PoruwaError]) -> PoruwaError:
         error = error.exceptions[0]
     assert isinstance(error, PoruwaError)
     return error
+
+
+def _ejection_status(state: PassiveState) -> dict[str, Any]:
+    """Return what live traffic says of an instance, for people; seconds of the monotonic clock."""
+    return {
+        "standing": state.standing.value,
+        "reason": state.reason.value,
+        "ends_in_seconds": (
+            round(max(state.until - time.monotonic(), 0.0), 1)
+            if state.standing is Standing.EJECTED
+            else None
+        ),
+        "ejections": state.ejections,
+        "failures_in_a_row": state.in_a_row,
+        "error_share": round(state.error_share, 3),
+    }
 
 
 def _iso(wall: float) -> str:

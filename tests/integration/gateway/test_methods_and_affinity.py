@@ -44,11 +44,13 @@ address = "127.0.0.1:0"
 [gateway]
 workers = 1
 queue = "0.5s"
+[hedge]
+enabled = false
 [timeouts]
 drain = "1s"
 """
     + "".join(
-        f"[pools.{pool}]\nmethod = {method!r}\n"
+        f"[pools.{pool}]\nmethod = {method!r}\nadaptive = false\n"
         + INSTANCES.replace("%(heavy)s", "1" if pool == "turns" else "3")
         + f"[pools.{pool}.health]\n{HEALTH}"
         for pool, method in (

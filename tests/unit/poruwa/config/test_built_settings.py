@@ -74,7 +74,6 @@ def test_what_a_file_uses_and_nothing_reads_is_found_with_its_line() -> None:
 [pools.app]
 instances = ["app1:3000"]
 method = "peak-ewma"
-health.ejection.failures = 3
 [[routes]]
 path = "/*"
 pool = "app"
@@ -85,7 +84,5 @@ max_age = "30d"
     assert reading.policy is not None
     unbuilt = find_unbuilt(reading.policy, reading.positions)
     assert [(each.line, each.path[-1]) for each in unbuilt] == [
-        (4, "method"),
-        (5, "failures"),
-        (10, "max_age"),
+        (9, "max_age"),
     ]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from poruwa.clock import SystemClock
-from poruwa.config.model import Health, HealthKind
+from poruwa.config.model import Health, HealthKind, Pool
 from poruwa.gateway.active_health import HealthMonitor, Target
 from poruwa.gateway.health_check import check_instance
+from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
 from poruwa.rules.health import CheckReason
 
@@ -156,7 +157,8 @@ async def test_the_monitor_publishes_verdicts_to_the_shared_memory() -> None:
                 settings=Health(enabled=False),
             ),
         ]  # fmt: skip
-        monitor = HealthMonitor(shared, targets, clock=SystemClock(), random=lambda: 0.5)
+        judge = Judge(shared, [Pool(name="app")], clock=SystemClock())
+        monitor = HealthMonitor(judge, targets, clock=SystemClock(), random=lambda: 0.5)
         assert shared.state(0) == InstanceState.UNKNOWN
         assert shared.state(1) == InstanceState.UP  # not checked: taken at its word
         assert (shared.weight(0), shared.weight(1)) == (3, 1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from poruwa.gateway.shared_state import InstanceState, SharedState, WorkerRow
+from poruwa.gateway.shared_state import InstanceState, SharedState, Verdict, WorkerRow
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_clearing_a_dead_worker_takes_its_load_away_and_nobody_elses(shared: Sha
 
 def test_a_verdict_changes_the_version_that_workers_watch(shared: SharedState) -> None:
     before = shared.verdict_version()
-    shared.set_instance(2, state=InstanceState.UP, weight=7)
+    shared.set_instance(2, Verdict(state=InstanceState.UP, weight=7))
     assert shared.verdict_version() != before
     assert (shared.state(2), shared.weight(2)) == (InstanceState.UP, 7)
 
@@ -53,7 +53,7 @@ def test_another_process_that_inherits_the_descriptor_sees_and_is_seen(shared: S
         "state = SharedState.attach(int(sys.argv[1])); row = WorkerRow(state, 1, generation=5)\n"
         "row.begin(4); row.set_load(connections=9, requests=11); print(state.weight(4))\n"
     )
-    shared.set_instance(4, state=InstanceState.UP, weight=3)
+    shared.set_instance(4, Verdict(state=InstanceState.UP, weight=3))
     child = subprocess.run(
         [sys.executable, "-c", program, str(shared.fd)],
         pass_fds=(shared.fd,),
