@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+FAILURE_PREFIX = "poruwa: "  # of the line that a program of ours ends with
+
 
 class ErrorSource(Enum):
     """Whose doing an error is: decides the status sent and who is paged."""

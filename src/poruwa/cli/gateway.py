@@ -54,15 +54,22 @@ def gateway(
     """
     from poruwa.observe.logs import configure_logging
     from poruwa.stack.gateway import GatewayControl, open_gateway_sockets
+    from poruwa.stack.reload import PolicySource
     from poruwa.stack.sockets import inherited_listeners
 
-    wanted = read_policy(
-        policy, listen=listen or [], upstreams=upstream or [], workers=workers, admin=admin
+    source = PolicySource(
+        read=lambda: read_policy(
+            policy, listen=listen or [], upstreams=upstream or [], workers=workers, admin=admin
+        ),
+        access_log=lambda wanted: access_log_target(access_log, wanted),
+        configure_logging=lambda wanted: configure_logging(
+            log_format=log_format or wanted.logs.format, level=wanted.logs.level
+        ),
     )
-    configure_logging(log_format=log_format or wanted.logs.format, level=wanted.logs.level)
+    wanted = source.read()
+    source.configure_logging(wanted)
     sockets = open_gateway_sockets(wanted, inherited_listeners(inherit))
-    target = access_log_target(access_log, wanted)
-    asyncio.run(GatewayControl(wanted, sockets, access_log=target).run())
+    asyncio.run(GatewayControl(wanted, sockets, source).run())
 
 
 def read_policy(

@@ -16,8 +16,7 @@ from poruwa.cli.config import app as config_app
 from poruwa.cli.gateway import gateway
 from poruwa.cli.status import status
 from poruwa.cli.up import up
-from poruwa.errors import PoruwaError
-from poruwa.stack.supervisor import FAILURE_PREFIX
+from poruwa.errors import FAILURE_PREFIX, PoruwaError
 
 EXIT_FAILURE = 2  # as for a wrong command line
 EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells have it

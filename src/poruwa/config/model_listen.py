@@ -101,6 +101,15 @@ class Gateway:
             why="Longest wait in the queue; then the client gets 503 and Retry-After.",
         ),
     ] = 5.0
+    old_workers_seconds: Annotated[
+        float,
+        Setting(
+            least=0,
+            most=604_800,
+            why="What workers replaced by a reload or upgrade may take to end; then their "
+            "WebSockets are cut. Ten minutes: a reload a minute leaves ten sets of them in memory.",
+        ),
+    ] = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

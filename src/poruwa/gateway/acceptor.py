@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from typing import cast
 
 import structlog
@@ -29,6 +30,9 @@ from poruwa.rules.message import RefusalReason
 # flutter, close enough that no worker carries a quarter more than its share.
 _PAUSE_FACTOR, _PAUSE_MARGIN = 1.25, 16
 _RESUME_FACTOR, _RESUME_MARGIN = 1.1, 8
+# A worker without heartbeat for this long accepts nothing either. Five beats: with the next look at
+# the loads, whoever had paused in its favour goes on within 0.6 s.
+_SILENT_SECONDS = 0.5
 _BACKLOG = 4096
 _PEEK_AGAIN_SECONDS = 0.01
 _ACCEPT_AGAIN_SECONDS = 1.0
@@ -57,6 +61,8 @@ class Acceptor:
         self._is_stopped = False
         self._tls_checked_at = 0.0
         self._greeting: set[asyncio.Task[None]] = set()
+        # Connections in their TLS handshake, oldest first, and since when: nobody else knows them.
+        self._shaking_hands: dict[ClientConnection, float] = {}
         tls = listener.tls
         self._tls = (
             ServerTls(tls.certificate, tls.key, tls.minimum_version) if tls is not None else None
@@ -91,13 +97,25 @@ class Acceptor:
                 ssl=context,
                 ssl_handshake_timeout=limit,
             )
+        if self._is_stopped:  # meanwhile
+            self._pause()
 
     def stop(self) -> None:
-        """Stop accepting for good; connections stay."""
+        """Stop accepting for good and let go of the socket; connections stay."""
         self._is_stopped = True
         self._pause()
+        self._socket.close()
+
+    def give_up(self) -> None:
+        """Drop the connections that have not got as far as a first request."""
         for task in self._greeting:
             task.cancel()
+
+    @property
+    def is_greeting(self) -> bool:
+        """Whether a connection is in its TLS handshake or has its PROXY header still to send."""
+        self._forget_handshakes()
+        return bool(self._greeting or self._shaking_hands)
 
     async def rebalance(self) -> None:
         """Pause or go on by this worker's share of connections; look after the certificate."""
@@ -107,7 +125,13 @@ class Acceptor:
             self._check_certificate(self._tls)
         if self._listener.proxy_protocol:
             return
-        loads = [worker.connections for worker in self._shared.live_workers()]
+        self._forget_handshakes()
+        heard_since = time.monotonic() - _SILENT_SECONDS
+        loads = [
+            worker.connections
+            for worker in self._shared.live_workers()
+            if not worker.is_draining and worker.heartbeat_at > heard_since
+        ]
         mean = sum(loads) / max(len(loads), 1)
         mine = len(self._gateway.connections)
         if self._server is not None and mine > mean * _PAUSE_FACTOR + _PAUSE_MARGIN:
@@ -126,7 +150,20 @@ class Acceptor:
         connection = ClientConnection(
             self._gateway, is_tls=self._tls is not None, listener_port=self._port
         )
+        if self._tls is not None:
+            self._shaking_hands[connection] = self._gateway.loop.time()
         return cast(asyncio.Protocol, connection)
+
+    def _forget_handshakes(self) -> None:
+        """Drop those that became connections, and those that failed: only their time-out tells."""
+        if not self._shaking_hands:
+            return
+        oldest = self._gateway.loop.time() - self._gateway.timeouts.header_seconds
+        self._shaking_hands = {
+            connection: since
+            for connection, since in self._shaking_hands.items()
+            if connection.deadline == 0.0 and since > oldest
+        }
 
     def _check_certificate(self, tls: ServerTls) -> None:
         now = self._gateway.loop.time()

@@ -68,15 +68,13 @@ class HealthMonitor:
         random: Callable[[], float],
     ) -> None:
         self._judge = judge
-        self._targets = tuple(targets)
+        self._targets: tuple[Target, ...] = ()
         self._clock = clock
         self._random = random
         self._known: dict[int, InstanceHealth] = {}
-        for target in self._targets:
-            is_checked = target.settings.enabled
-            state = InstanceState.UNKNOWN if is_checked else InstanceState.UP
-            detail = "not checked yet" if is_checked else "health checks are off"
-            self._publish(target, state, HealthState(since=clock.wall(), detail=detail))
+        self._group: asyncio.TaskGroup | None = None
+        self._watches: dict[int, asyncio.Task[None]] = {}
+        self.update(targets)
 
     @property
     def instances(self) -> tuple[InstanceHealth, ...]:
@@ -86,9 +84,45 @@ class HealthMonitor:
     async def run(self) -> None:
         """Check every target on its own schedule."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for target in self._targets:
-                if target.settings.enabled:
-                    group.create_task(self._watch(target), name=f"health {target.name}")
+                self._begin(target)
+            await asyncio.get_running_loop().create_future()  # until cancelled
+
+    def update(self, targets: Iterable[Target]) -> None:
+        """Check ``targets`` from now on. What is known of those that stay stays known."""
+        before = {target.slot: target for target in self._targets}
+        self._targets = tuple(targets)
+        for slot in before.keys() - {target.slot for target in self._targets}:
+            self._end(slot)
+            self._judge.forget(slot)
+            del self._known[slot]
+        for target in self._targets:
+            old = before.get(target.slot)
+            if old == target:
+                continue
+            self._end(target.slot)
+            if old is None or old.settings.enabled != target.settings.enabled:
+                self._known.pop(target.slot, None)
+                is_checked = target.settings.enabled
+                state = InstanceState.UNKNOWN if is_checked else InstanceState.UP
+                detail = "not checked yet" if is_checked else "health checks are off"
+                self._publish(target, state, HealthState(since=self._clock.wall(), detail=detail))
+            else:
+                known = self._known.pop(target.slot)
+                self._publish(target, known.state, known.health)
+            self._begin(target)
+
+    def _begin(self, target: Target) -> None:
+        if self._group is not None and target.settings.enabled:
+            self._watches[target.slot] = self._group.create_task(
+                self._watch(target), name=f"health {target.name}"
+            )
+
+    def _end(self, slot: int) -> None:
+        watch = self._watches.pop(slot, None)
+        if watch is not None:
+            watch.cancel()
 
     async def _watch(self, target: Target) -> None:
         state = self._known[target.slot].health

@@ -141,12 +141,6 @@ class Gateway:
         for pool in self.pools.values():
             pool.close()
 
-    def close_idle_connections(self) -> None:
-        """Close the client connections that are between two requests."""
-        for connection in list(self.connections):
-            if connection.is_idle:
-                connection.close()
-
     # For exchanges.
 
     def http_date(self) -> bytes:

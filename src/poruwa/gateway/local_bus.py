@@ -28,6 +28,7 @@ from poruwa.errors import ProtocolError
 
 LENGTH_BYTES = 4
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024  # far above any policy or snapshot: a larger length is noise
+LAST_WORD = 0
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024  # per worker; some hundred metric snapshots
 
 _log = structlog.get_logger(component="bus")
@@ -70,6 +71,16 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     topology: Topology
 
 
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """Worker to control: the policy can be used; it accepts as soon as it is told to."""
+
+    worker: int
+
+
+class Accept(msgspec.Struct, frozen=True, tag="accept"):
+    """Control to worker, the answer to ``Prepared``, for a reload once all are: begin to accept."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """Worker to control: it accepts connections."""
 
@@ -77,9 +88,20 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Control to worker: stop accepting, end what runs within ``grace_seconds``, then exit."""
+    """Control to worker: stop accepting, end what runs within ``grace_seconds``, then exit.
+
+    ``idle_seconds``: how long a client's connection may stay without a request before it is closed.
+    A later message replaces an earlier one.
+    """
 
     grace_seconds: float
+    idle_seconds: float
+
+
+class Draining(msgspec.Struct, frozen=True, tag="draining"):
+    """Worker to control, the answer to ``Drain``: it accepts no more connections."""
+
+    worker: int
 
 
 class MetricsRequest(msgspec.Struct, frozen=True, tag="metrics-request"):
@@ -89,7 +111,10 @@ class MetricsRequest(msgspec.Struct, frozen=True, tag="metrics-request"):
 
 
 class MetricsReply(msgspec.Struct, frozen=True, tag="metrics-reply"):
-    """Worker to control: the snapshot asked for, encoded by ``observe.metrics``."""
+    """Worker to control: the snapshot asked for, encoded by ``observe.metrics``.
+
+    Under the id `LAST_WORD` nobody asked: it is what a worker counted until its end.
+    """
 
     id: int
     snapshot: bytes
@@ -102,7 +127,10 @@ class Publish(msgspec.Struct, frozen=True, tag="publish"):
     payload: bytes
 
 
-Message = Hello | Configure | Ready | Topology | Drain | MetricsRequest | MetricsReply | Publish
+Message = (
+    Hello | Configure | Prepared | Accept | Ready | Topology | Drain | Draining
+    | MetricsRequest | MetricsReply | Publish
+)  # fmt: skip
 
 
 class LostReason(StrEnum):
@@ -170,6 +198,7 @@ class BusClient(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._is_closing = False
+        self._is_lost = asyncio.Event()
 
     async def connect(self, fd: int) -> None:
         """Take over the inherited descriptor ``fd`` and begin to read."""
@@ -183,11 +212,12 @@ class BusClient(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(message))
 
-    def close(self) -> None:
-        """Close on purpose: queued messages are sent first and ``on_lost`` is not called."""
+    async def close(self) -> None:
+        """Close on purpose: ``on_lost`` is not called; returns when queued messages are sent."""
         self._is_closing = True
         if self._transport is not None:
             self._transport.close()
+            await self._is_lost.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, since uvloop's transports are not subclasses of asyncio.Transport.
@@ -205,6 +235,7 @@ class BusClient(asyncio.Protocol):
             self._on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost.set()
         if not self._is_closing:
             self._on_lost()
 
@@ -253,7 +284,8 @@ class BusHub:
     """The control process's end: one link per worker index.
 
     Args:
-        on_message: called with the worker's index for each message but ``MetricsReply``.
+        on_message: called with the worker's index for each message but an answer to
+            ``MetricsRequest``.
         on_lost: called when a link ends other than by `close` or a newer `attach`.
     """
 
@@ -329,7 +361,7 @@ class BusHub:
         """Take one message of a worker: answer a request, relay a publication, tell the owner."""
         if self._links.get(link.index) is not link:
             return  # what a replaced worker still had to say
-        if isinstance(message, MetricsReply):
+        if isinstance(message, MetricsReply) and message.id != LAST_WORD:
             waiting = self._replies.get(message.id)
             # The index is compared so that a replaced worker cannot answer for its successor.
             if waiting is not None and waiting[0] == link.index and not waiting[1].done():

@@ -9,10 +9,14 @@ that a killed process could leave behind or take away. Cells are aligned 64-bit 
 process each; a reader may see a neighbouring cell a moment older, which balancing tolerates.
 
 Layout, in 64-bit words: a header, then per worker its facts, then per instance ("slot") its
-verdict, then one column per counter and slot with the cells of all workers side by side, so that a
-sum over workers is one slice. The requests under way come first: they are read for each request;
-what came of the others (answered, failed, how long it took) is for the control process, which
-judges (``gateway.passive_health``).
+verdict, then one column per counter and slot with the cells of all workers side by side, so that
+what one worker has at neighbouring slots is one slice with a step. The requests under way come
+first: they are read for each request; what came of the others (answered, failed, how long it took)
+is for the control process, which judges (``gateway.passive_health``).
+
+There are many more rows than workers, for those that a reload or upgrade replaced and that still
+hold connections. Reads look only at rows below a mark that the control process keeps as low as it
+can, so that rows nobody holds cost no time.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from enum import IntEnum
 _MAGIC = 0x706F7275_7761_0002  # "poruwa", layout 2
 _HEADER_WORDS = 8
 _VERDICT_VERSION = 3
+_ROWS = 4  # rows that may be held: all of them are below this number
 _WORKER_WORDS = 8
 _SLOT_WORDS = 8
 _WORD_BYTES = 8
@@ -87,6 +92,7 @@ class WorkerView:
     heartbeat_at: float
     connections: int
     requests: int
+    is_draining: bool
 
 
 class SharedState:
@@ -130,6 +136,7 @@ class SharedState:
         os.ftruncate(fd, words * _WORD_BYTES)
         state = cls(fd, mmap.mmap(fd, words * _WORD_BYTES), max_workers, max_instances)
         state.words[0:3] = memoryview(_packed(_MAGIC, max_workers, max_instances)).cast("q")
+        state.words[_ROWS] = max_workers
         return state
 
     @classmethod
@@ -179,6 +186,9 @@ class SharedState:
             latency_micros=sum(cells[_LATENCY_MICROS * width : (_LATENCY_MICROS + 1) * width]),
             in_a_row=max(cells[_IN_A_ROW * width : (_IN_A_ROW + 1) * width]),
         )
+    def set_rows(self, count: int) -> None:
+        """Say that no row from ``count`` on is held, nor will be before this is called again."""
+        self.words[_ROWS] = count
 
     def clear_worker(self, index: int) -> None:
         """Forget a worker that died: its load no longer exists."""
@@ -197,13 +207,14 @@ class SharedState:
 
     def loads(self, first_slot: int, count: int) -> list[int]:
         """Return the requests under way at ``count`` instances from ``first_slot`` on."""
-        width = self.max_workers
+        words, width = self.words, self.max_workers
         start = self._in_flight_base + first_slot * width
-        cells = self.words[start : start + count * width].tolist()
-        loads = [0] * count
-        for at, cell in enumerate(cells):
-            if cell:
-                loads[at // width] += cell
+        end = start + count * width
+        loads: list[int] = words[start:end:width].tolist()
+        for row in range(1, words[_ROWS]):
+            for at, cell in enumerate(words[start + row : end : width].tolist()):
+                if cell:
+                    loads[at] += cell
         return loads
 
     def state(self, slot: int) -> int:
@@ -230,7 +241,7 @@ class SharedState:
     def in_flight(self, slot: int) -> int:
         """Return the requests that all workers have under way at the instance in ``slot``."""
         start = self._in_flight_base + slot * self.max_workers
-        return sum(self.words[start : start + self.max_workers])
+        return sum(self.words[start : start + self.words[_ROWS]])
 
     def in_flight_of(self, slot: int, index: int) -> int:
         """Return the requests that worker ``index`` has under way at the instance in ``slot``."""
@@ -239,7 +250,8 @@ class SharedState:
     def worker(self, index: int) -> WorkerView:
         """Return what the row of worker ``index`` says now."""
         start = _HEADER_WORDS + index * _WORKER_WORDS
-        pid, generation, heartbeat, connections, requests = self.words[start : start + 5].tolist()
+        facts = self.words[start : start + 6].tolist()
+        pid, generation, heartbeat, connections, requests, is_draining = facts
         return WorkerView(
             index=index,
             pid=pid,
@@ -247,11 +259,12 @@ class SharedState:
             heartbeat_at=heartbeat / 1e9,
             connections=connections,
             requests=requests,
+            is_draining=bool(is_draining),
         )
 
     def live_workers(self) -> list[WorkerView]:
         """Return the rows that a process holds."""
-        views = (self.worker(index) for index in range(self.max_workers))
+        views = (self.worker(index) for index in range(self.words[_ROWS]))
         return [view for view in views if view.pid]
 
     def heartbeat_age(self, index: int) -> float:
@@ -283,6 +296,10 @@ class WorkerRow:
         """Publish the open client connections and the requests served since the start."""
         self._words[self._facts + 3] = connections
         self._words[self._facts + 4] = requests
+
+    def set_draining(self) -> None:
+        """Say that this worker accepts no more connections."""
+        self._words[self._facts + 5] = 1
 
     def in_flight(self, slot: int) -> int:
         """Return the requests that this worker has under way at the instance in ``slot``."""

@@ -2,7 +2,13 @@
 
 Started by the control process (``stack.workers``), never forked from a running loop. Everything it
 needs is inherited by number: the listening sockets, the shared memory, its end of the bus. Policy
-and topology come over the bus, so that a reload is refused or taken as a whole.
+and topology come over the bus, so that a reload is refused or taken as a whole: ``Configure`` is
+answered by ``Prepared`` or by an end with the reason, and nothing is accepted before ``Accept``.
+
+It ends by ``Drain``: it stops accepting, tells a client that goes on asking to close with its next
+answer, closes a connection that stays idle for ``idle_seconds``, and lets requests and WebSockets
+live on until they end or ``grace_seconds`` have passed. Both are short when the gateway stops, and
+long when successors accept already.
 
     python -m poruwa.gateway.worker --index 0 --generation 1 --shared-fd 5 --bus-fd 6
                                     --listen-fds http=3,https=4
@@ -12,28 +18,35 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
 import structlog
 import uvloop
 
 from poruwa.config.wire import decode_policy
+from poruwa.errors import FAILURE_PREFIX, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.local_bus import (
+    LAST_WORD,
+    Accept,
     BusClient,
     Configure,
     Drain,
+    Draining,
     Hello,
     Message,
     MetricsReply,
     MetricsRequest,
+    Prepared,
     Ready,
 )
 from poruwa.gateway.shared_state import SharedState, WorkerRow
@@ -41,10 +54,12 @@ from poruwa.observe.access_log import AccessLog
 from poruwa.observe.logs import configure_logging
 
 HEARTBEAT_SECONDS = 0.1
-# A connection that is idle when draining begins may have a request on its way: it is answered, with
-# "Connection: close", if it comes within this time.
-IDLE_GRACE_SECONDS = 0.25
+# Without a control process nobody would replace or end us.
+ORPHANED = Drain(grace_seconds=0.0, idle_seconds=0.0)
 DRAIN_POLL_SECONDS = 0.05
+
+_LAST_WORD_SECONDS = 1.0  # a control process that does not read has lost its last counts
+_EXIT_FAILURE = 2  # as of the command line
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
@@ -67,43 +82,67 @@ class Worker:
         self._row = WorkerRow(self._shared, self._index, generation=self._generation)
         self._gateway: Gateway | None = None
         self._acceptors: list[Acceptor] = []
-        self._drain_grace: asyncio.Future[float] | None = None
+        self._is_accepting = False
+        self._ending: asyncio.Future[None] | None = None
+        self._drain_end = self._greeting_end = 0.0  # loop time
         self._setup: asyncio.Task[None] | None = None
         self._bus = BusClient(on_message=self._take_message, on_lost=self._control_lost)
 
     async def run(self) -> None:
-        """Serve until drained."""
+        """Serve until drained.
+
+        Raises:
+            PoruwaError: the policy cannot be used here.
+        """
         loop = asyncio.get_running_loop()
-        self._drain_grace = loop.create_future()
+        self._ending = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._begin_drain, 0.0)
+            loop.add_signal_handler(number, self._begin_drain, ORPHANED)
         loop.add_signal_handler(signal.SIGHUP, self._reopen_log)
         await self._bus.connect(self._bus_fd)
         self._bus.send(Hello(worker=self._index, pid=os.getpid(), generation=self._generation))
         heartbeat = loop.create_task(self._beat())
-        grace_seconds = await self._drain_grace
-        await self._drain(grace_seconds)
+        await self._ending
+        if self._gateway is not None:
+            await self._drain(self._gateway)
+            self._bus.send(MetricsReply(LAST_WORD, self._gateway.snapshot()))
         heartbeat.cancel()
-        self._bus.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._bus.close()
 
     async def _beat(self) -> None:
         while True:
             self._row.beat()
-            for acceptor in self._acceptors:
-                await acceptor.rebalance()
+            if self._is_accepting:
+                for acceptor in self._acceptors:
+                    await acceptor.rebalance()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _take_message(self, message: Message) -> None:
         match message:
             case Configure():
-                self._setup = asyncio.get_running_loop().create_task(self._configure(message))
+                self._begin_step(self._configure(message))
+            case Accept():
+                self._begin_step(self._accept())
             case Drain():
-                self._begin_drain(message.grace_seconds)
+                self._begin_drain(message)
             case MetricsRequest() if self._gateway is not None:
                 self._bus.send(MetricsReply(id=message.id, snapshot=self._gateway.snapshot()))
 
+    def _begin_step(self, step: Coroutine[None, None, None]) -> None:
+        self._setup = asyncio.get_running_loop().create_task(step)
+        self._setup.add_done_callback(self._end_step)
+
+    def _end_step(self, step: asyncio.Task[None]) -> None:
+        """End the process when it cannot serve."""
+        assert self._ending is not None
+        error = None if step.cancelled() else step.exception()
+        if error is not None and not self._ending.done():
+            self._ending.set_exception(error)
+
     async def _configure(self, message: Configure) -> None:
-        """Build the gateway and begin to accept."""
+        """Build the gateway; whatever can be wrong shows here."""
         loop = asyncio.get_running_loop()
         policy = decode_policy(message.policy)
         gateway = Gateway(
@@ -115,16 +154,22 @@ class Worker:
             access_log=self._open_access_log(),
             folder=Path.cwd(),
         )
+        self._acceptors = [
+            Acceptor(gateway, listener, self._sockets[listener.name], self._shared, self._index)
+            for listener in policy.listeners
+        ]
         self._gateway = gateway
         gateway.start()
-        for listener in policy.listeners:
-            acceptor = Acceptor(
-                gateway, listener, self._sockets[listener.name], self._shared, self._index
-            )
-            await acceptor.start()
-            self._acceptors.append(acceptor)
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no pass needs to look at it
+        self._bus.send(Prepared(worker=self._index))
+
+    async def _accept(self) -> None:
+        if self._is_accepting:  # told twice, where a worker is replaced as its epoch is opened
+            return
+        self._is_accepting = True
+        for acceptor in self._acceptors:
+            await acceptor.start()
         self._bus.send(Ready(worker=self._index))
 
     def _open_access_log(self) -> AccessLog | None:
@@ -139,34 +184,51 @@ class Worker:
         if self._gateway is not None and self._gateway.access_log is not None:
             self._gateway.access_log.reopen()
 
-    def _begin_drain(self, grace_seconds: float) -> None:
-        assert self._drain_grace is not None
-        if not self._drain_grace.done():
-            self._drain_grace.set_result(grace_seconds)
-
     def _control_lost(self) -> None:
         _log.warning("control process gone, draining")
-        self._begin_drain(0.0)
+        self._begin_drain(ORPHANED)
 
-    async def _drain(self, grace_seconds: float) -> None:
+    def _begin_drain(self, drain: Drain) -> None:
+        """Drain as told; told again, by the newer word."""
+        assert self._ending is not None
+        now = asyncio.get_running_loop().time()
+        self._drain_end = now + drain.grace_seconds
+        self._greeting_end = now + drain.idle_seconds
+        if self._gateway is not None:
+            _limit_idleness(self._gateway, drain.idle_seconds)
+        if not self._ending.done():
+            self._ending.set_result(None)
+
+    async def _drain(self, gateway: Gateway) -> None:
         """Stop accepting, answer what is under way, close."""
-        gateway = self._gateway
-        if gateway is None:
-            return
         loop = asyncio.get_running_loop()
         gateway.is_draining = True
         for acceptor in self._acceptors:
             acceptor.stop()
-        end = loop.time() + grace_seconds
-        await asyncio.sleep(min(IDLE_GRACE_SECONDS, grace_seconds))
-        while gateway.connections:
-            gateway.close_idle_connections()
-            if loop.time() >= end:
+        self._row.set_draining()
+        self._bus.send(Draining(worker=self._index))
+        await asyncio.sleep(DRAIN_POLL_SECONDS)  # what was accepted last is a connection by then
+        while gateway.connections or any(acceptor.is_greeting for acceptor in self._acceptors):
+            now = loop.time()
+            if now >= self._drain_end:
+                break
+            if now >= self._greeting_end and not gateway.connections:
                 break
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+        for acceptor in self._acceptors:
+            acceptor.give_up()
         gateway.close()
         if gateway.access_log is not None:
             gateway.access_log.close()
+
+
+def _limit_idleness(gateway: Gateway, seconds: float) -> None:
+    """Let connections stay idle for ``seconds`` at most from now on."""
+    gateway.timeouts.idle_seconds = min(gateway.timeouts.idle_seconds, seconds)
+    deadline = gateway.loop.time() + seconds
+    for connection in gateway.connections:
+        if connection.is_idle:
+            connection.deadline = min(connection.deadline, deadline)
 
 
 def main(arguments: list[str]) -> None:
@@ -181,7 +243,11 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     _keep_freed_memory()
     configure_logging()
-    uvloop.run(Worker(options).run())
+    try:
+        uvloop.run(Worker(options).run())
+    except PoruwaError as error:  # the control process passes it on to who asked for the start
+        sys.stderr.write(f"{FAILURE_PREFIX}{error.message}\n")
+        sys.exit(_EXIT_FAILURE)
 
 
 def _keep_freed_memory() -> None:

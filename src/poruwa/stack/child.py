@@ -106,20 +106,25 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
-    async def stop(self, ask: Callable[[], bool] | None = None) -> int:
+    async def stop(
+        self, ask: Callable[[], bool] | None = None, *, grace_seconds: float | None = None
+    ) -> int:
         """Ask for an orderly end, kill after the grace period, return the exit code.
 
         Cancelling kills at once; the process is then reaped without being waited for.
 
         Args:
             ask: asks by another way than the stop signal; False when it could not.
+            grace_seconds: instead of the specification's.
         """
         if ask is None or not ask():
             self.signal(self.spec.stop_signal)
         # A stopped (SIGSTOP) process would sleep through the signal and be killed as frozen.
         self.signal(signal.SIGCONT)
         try:
-            async with asyncio.timeout(self.spec.stop_grace_seconds):
+            async with asyncio.timeout(
+                self.spec.stop_grace_seconds if grace_seconds is None else grace_seconds
+            ):
                 return await self.wait()
         except TimeoutError:
             self.kill()

@@ -5,7 +5,8 @@ one down. When it ends, all that it started ends.
 
 Order of a start: listening sockets (a busy port is known before anything runs) · shared memory ·
 admin listener and health checks · workers · ready. Order of an end: our copies of the listening
-sockets are closed · workers drain · admin listener.
+sockets are closed · workers drain · admin listener. Between the two, workers can be replaced by
+others with a new policy or new code: ``stack.reload``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -35,11 +37,19 @@ from poruwa.gateway.shared_state import InstanceState, SharedState
 from poruwa.observe.metrics import render_prometheus
 from poruwa.rules.ejection import PassiveState, Standing
 from poruwa.rules.speed import UNLIMITED
+from poruwa.stack.reload import InForce, PolicySource, Reloads, Verb
 from poruwa.stack.snapshots import SnapshotKeeper
 from poruwa.stack.sockets import bound_address, open_listener
-from poruwa.stack.stopping import StopRequest, stop_on_signals
+from poruwa.stack.stopping import StopRequest, is_on_terminal, stop_on_signals
 from poruwa.stack.supervisor import Supervisor
-from poruwa.stack.workers import WorkerGroup, WorkerSettings, worker_name
+from poruwa.stack.workers import (
+    LEAST_ROWS,
+    OLD_EPOCHS,
+    WorkerGroup,
+    WorkerSettings,
+    worker_count,
+    worker_name,
+)
 
 ADMIN = "admin"  # its name among inherited sockets; no listener may have it
 
@@ -87,66 +97,67 @@ def open_gateway_sockets(
     return GatewaySockets(listeners=opened, admin=admin)
 
 
-def make_topology(policy: Policy, *, max_instances: int) -> Topology:
+def make_topology(
+    policy: Policy, *, max_instances: int, before: tuple[Topology, ...] = ()
+) -> Topology:
     """Give every instance of ``policy`` a slot of the shared memory.
+
+    Args:
+        before: topologies that workers still run by, the latest last. An instance that stays keeps
+            its slot; a slot of one that went counts its last requests until they are over.
 
     Raises:
         StackError: more instances than slots.
     """
+    known = {
+        (pool.name, entry.name, entry.address): entry.slot
+        for topology in before
+        for pool in topology.pools
+        for entry in pool.instances
+    }
+    free = iter(sorted(set(range(max_instances)) - set(known.values())))
     pools: list[PoolTopology] = []
-    slot = 0
     for pool in policy.pools:
-        entries = [
-            InstanceEntry(slot + offset, instance.name, instance.address, instance.weight)
-            for offset, instance in enumerate(pool.instances)
-        ]
-        slot += len(entries)
+        entries = []
+        for instance in pool.instances:
+            slot = known.get((pool.name, instance.name, instance.address))
+            slot = next(free, None) if slot is None else slot
+            if slot is None:
+                raise StackError(f"There are more instances than the {max_instances} it can hold.")
+            entries.append(InstanceEntry(slot, instance.name, instance.address, instance.weight))
         pools.append(PoolTopology(pool.name, entries))
-    if slot > max_instances:
-        raise StackError(f"{slot} instances are more than the {max_instances} a gateway can hold.")
     return Topology(pools)
 
 
-def worker_count(policy: Policy) -> int:
-    """Return the workers that ``policy`` asks for; one per core it may use when it says 0."""
-    return policy.gateway.workers or len(os.sched_getaffinity(0))
-
-
 class GatewayControl:
-    """One gateway; an `AdminSource`. Use `run`.
+    """One gateway; an `AdminSource`, and `Reloadable`. Use `run`."""
 
-    Args:
-        access_log: path to append to, ``-`` for standard output, empty for none.
-    """
-
-    def __init__(self, policy: Policy, sockets: GatewaySockets, *, access_log: str) -> None:
-        self._policy = policy
-        self._sockets = sockets
-        self._addresses = {name: bound_address(sock) for name, sock in sockets.listeners.items()}
+    def __init__(self, policy: Policy, sockets: GatewaySockets, source: PolicySource) -> None:
+        self._admin = sockets.admin
+        self._source = source
         self._started_at = time.time()
         self._started = time.monotonic()
         self._is_stopping = False
-        self._shared = SharedState.create(max_workers=2 * worker_count(policy))
-        self._topology = make_topology(policy, max_instances=self._shared.max_instances)
-        self._judge = Judge(self._shared, policy.pools, clock=SystemClock())
+        count = worker_count(policy)
+        self._shared = SharedState.create(max_workers=max(LEAST_ROWS, (OLD_EPOCHS + 2) * count))
+        topology = make_topology(policy, max_instances=self._shared.max_instances)
+        self.in_force = InForce(policy=policy, listeners=sockets.listeners, topology=topology)
+        self.judge = Judge(self._shared, policy.pools, clock=SystemClock())
         self._health = HealthMonitor(
-            self._judge, self._targets(), clock=SystemClock(), random=random.random
+            self.judge, self._targets(self.in_force), clock=SystemClock(), random=random.random
         )
         self._supervisor = Supervisor()
-        self._workers = WorkerGroup(
+        self.workers = WorkerGroup(
             self._supervisor,
             self._shared,
-            WorkerSettings(
-                configure=Configure(encode_policy(policy), self._topology),
-                access_log=access_log,
-                listeners=sockets.listeners,
-                drain_seconds=policy.timeouts.drain_seconds,
-            ),
-            on_exit=lambda index: self._snapshots.retire(index),
+            on_exit=lambda row: self._snapshots.retire(row),
+            on_last_word=lambda row, snapshot: self._snapshots.take(row, snapshot),
         )
         self._snapshots = SnapshotKeeper(
-            lambda index, seconds: self._workers.hub.request_metrics(index, timeout_seconds=seconds)
+            lambda: self.workers.rows,
+            lambda row, seconds: self.workers.hub.request_metrics(row, timeout_seconds=seconds),
         )
+        self.reloads = Reloads(self, source)
 
     async def run(self) -> None:
         """Run until a signal asks for the end, then drain.
@@ -155,33 +166,78 @@ class GatewayControl:
             StackError: a worker could not start.
         """
         try:
-            with stop_on_signals() as request:
+            with stop_on_signals(self._signal_actions()) as request:
                 async with self._supervisor, asyncio.TaskGroup() as group:
                     await self._serve(group, request)
         except* PoruwaError as errors:
             raise first_error(errors) from None
         finally:
-            self._sockets.close()
+            self._close_listeners()
+            if self._admin is not None:
+                self._admin.close()
             self._shared.close()
+
+    # As `Reloadable`.
+
+    def reason_not_to_reload(self) -> str | None:
+        """Return why workers cannot be replaced now."""
+        if self._is_stopping:
+            return "the gateway is stopping"
+        if self.workers.current is None:
+            return "the gateway is starting"
+        return None
+
+    def topology_for(self, policy: Policy) -> Topology:
+        """Return the instances of ``policy``; those that stay keep their slots."""
+        old = [epoch.settings.configure.topology for epoch in self.workers.old]
+        return make_topology(
+            policy,
+            max_instances=self._shared.max_instances,
+            before=(*old, self.in_force.topology),
+        )
+
+    def settings_for(self, wanted: InForce) -> WorkerSettings:
+        """Return what workers are started with."""
+        policy = wanted.policy
+        return WorkerSettings(
+            configure=Configure(encode_policy(policy), wanted.topology),
+            access_log=self._source.access_log(policy),
+            listeners=wanted.listeners,
+            drain_seconds=policy.timeouts.drain_seconds,
+        )
+
+    def adopt(self, wanted: InForce) -> None:
+        """Run by ``wanted`` from now on: check its instances, tell its listeners."""
+        self.in_force = wanted
+        self._health.update(self._targets(wanted))
+
+    # As `AdminSource`.
 
     def status(self) -> Mapping[str, Any]:
         """Return the JSON of ``/status``."""
         missing = self.not_ready_reasons()
+        policy, listeners = self.in_force.policy, self.in_force.listeners
+        current = self.workers.current
         return {
-            "site": self._policy.site.name,
-            "build": self._policy.site.build,
+            "site": policy.site.name,
+            "build": policy.site.build,
             "version": version("poruwa"),
             "pid": os.getpid(),
             "started_at": _iso(self._started_at),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "ready": not missing,
             "missing": missing,
+            "epoch": 0 if current is None else current.number,
             "listeners": [
-                {"name": listener.name, "address": self._addresses[listener.name],
+                {"name": listener.name, "address": bound_address(listeners[listener.name]),
                  "tls": listener.tls is not None}
-                for listener in self._policy.listeners
+                for listener in policy.listeners
             ],
-            "workers": [self._worker_status(index) for index in range(self._workers.count)],
+            "workers": [
+                self._worker_status(row, epoch.number)
+                for epoch in self.workers.epochs
+                for row in epoch.rows
+            ],
             "instances": [self._instance_status(known) for known in self._health.instances],
         }  # fmt: skip
 
@@ -189,11 +245,10 @@ class GatewayControl:
         """Return what is missing before clients are served as the policy says."""
         if self._is_stopping:
             return ["the gateway is stopping"]
-        if not self._workers.count:
+        if self.workers.current is None:
             return ["workers are starting"]
-        missing = self._workers.missing()
-        reasons = [f"worker {index} is not accepting" for index in missing]
-        for pool in self._policy.pools:
+        reasons = [f"worker {row} is not accepting" for row in self.workers.missing()]
+        for pool in self.in_force.policy.pools:
             states = [known.state for known in self._health.instances
                       if known.target.pool == pool.name]  # fmt: skip
             if states and InstanceState.UP not in states:
@@ -202,7 +257,7 @@ class GatewayControl:
 
     async def metrics(self) -> bytes:
         """Return the Prometheus page; waits for workers at most `REPLY_SECONDS`."""
-        await self._snapshots.refresh(range(self._workers.count))
+        await self._snapshots.refresh()
         total = self._snapshots.total()
         # The control process knows health and load exactly; workers may have been asked earlier.
         total.instance_up = {}
@@ -210,37 +265,48 @@ class GatewayControl:
             pool = total.instance_up.setdefault(known.target.pool, {})
             pool[known.target.name] = known.state is InstanceState.UP
             total.in_flight[known.target.name] = self._shared.in_flight(known.target.slot)
-        total.ejections = dict(self._judge.ejections)
+        total.ejections = dict(self.judge.ejections)
         return render_prometheus(total)
 
     async def _serve(self, group: asyncio.TaskGroup, request: StopRequest) -> None:
         admin = self._start_admin(group)
         tasks = [
             group.create_task(self._health.run(), name="health checks"),
-            group.create_task(self._judge.run(), name="judge"),
+            group.create_task(self.judge.run(), name="judge"),
         ]
-        starting = group.create_task(self._workers.start(worker_count(self._policy)))
+        starting = group.create_task(self._start_workers())
         asked = group.create_task(request.asked.wait())
         await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             self._log_ready()
-            indexes = range(self._workers.count)
-            tasks.append(group.create_task(self._workers.watch_heartbeats()))
-            tasks.append(group.create_task(self._snapshots.refresh_regularly(indexes)))
+            tasks.append(group.create_task(self.workers.watch_heartbeats()))
+            tasks.append(group.create_task(self._snapshots.refresh_regularly()))
             await asked
         starting.cancel()
+        self.reloads.cancel()
         await self._drain(request)
         for task in tasks:
             task.cancel()
         if admin is not None:
             admin.stop()
 
+    async def _start_workers(self) -> None:
+        wanted = self.in_force
+        epoch = await self.workers.prepare(worker_count(wanted.policy), self.settings_for(wanted))
+        await self.workers.open(epoch)
+
+    def _signal_actions(self) -> dict[signal.Signals, Callable[[], None]]:
+        actions = {signal.SIGUSR2: lambda: self.reloads.on_signal(Verb.UPGRADE)}
+        if not is_on_terminal():
+            actions[signal.SIGHUP] = lambda: self.reloads.on_signal(Verb.RELOAD)
+        return actions
+
     async def _drain(self, request: StopRequest) -> None:
         self._is_stopping = True
-        seconds = self._policy.timeouts.drain_seconds
+        seconds = self.in_force.policy.timeouts.drain_seconds
         _log.info("draining", at_most_seconds=seconds, now="signal again to stop at once")
-        self._sockets.close_listeners()
-        draining = asyncio.create_task(self._workers.drain())
+        self._close_listeners()
+        draining = asyncio.create_task(self.workers.drain())
         hurried = asyncio.create_task(request.hurried.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
@@ -249,8 +315,12 @@ class GatewayControl:
         await draining
         _log.info("stopped")
 
+    def _close_listeners(self) -> None:
+        for sock in self.in_force.listeners.values():
+            sock.close()
+
     def _start_admin(self, group: asyncio.TaskGroup) -> AdminServer | None:
-        sock, section = self._sockets.admin, self._policy.admin
+        sock, section = self._admin, self.in_force.policy.admin
         if sock is None:
             return None
         secret = None if section.token is None else section.token.reveal()
@@ -259,17 +329,17 @@ class GatewayControl:
         return server
 
     def _log_ready(self) -> None:
-        admin = self._sockets.admin
+        admin = self._admin
         _log.info(
             "ready",
-            listeners=" ".join(self._addresses.values()),
+            listeners=" ".join(map(bound_address, self.in_force.listeners.values())),
             admin=bound_address(admin) if admin is not None else "none",
-            workers=self._workers.count,
+            workers=len(self.workers.rows),
             seconds=round(time.monotonic() - self._started, 2),
         )
 
-    def _targets(self) -> list[Target]:
-        health = {pool.name: pool.health for pool in self._policy.pools}
+    def _targets(self, wanted: InForce) -> list[Target]:
+        health = {pool.name: pool.health for pool in wanted.policy.pools}
         return [
             Target(
                 slot=entry.slot,
@@ -279,22 +349,24 @@ class GatewayControl:
                 weight=entry.weight,
                 settings=health[pool.name],
             )
-            for pool in self._topology.pools
+            for pool in wanted.topology.pools
             for entry in pool.instances
         ]
 
-    def _worker_status(self, index: int) -> dict[str, Any]:
-        view = self._shared.worker(index)
-        part = self._supervisor.find(worker_name(index))
+    def _worker_status(self, row: int, epoch: int) -> dict[str, Any]:
+        view = self._shared.worker(row)
+        part = self._supervisor.find(worker_name(row))
+        state = "stopped" if part is None else part.state
         return {
-            "index": index,
+            "index": row,
             "pid": view.pid or None,
+            "epoch": epoch,
             "generation": view.generation,
-            "state": "stopped" if part is None else part.state,
+            "state": "draining" if view.is_draining else state,
             "restarts": 0 if part is None else max(part.generation - 1, 0),
             "last_end": "" if part is None else part.last_end,
             "heartbeat_age_seconds": (
-                round(self._shared.heartbeat_age(index), 3) if view.pid else None
+                round(self._shared.heartbeat_age(row), 3) if view.pid else None
             ),
             "connections": view.connections,
             "requests": view.requests,
@@ -302,7 +374,7 @@ class GatewayControl:
 
     def _instance_status(self, known: InstanceHealth) -> dict[str, Any]:
         slot = known.target.slot
-        judged = self._judge.find(slot)
+        judged = self.judge.find(slot)
         passive = judged.passive if judged is not None else PassiveState()
         published = InstanceState(self._shared.state(slot))
         return {
@@ -325,7 +397,7 @@ class GatewayControl:
             "ejection": _ejection_status(passive),
             "in_flight": self._shared.in_flight(slot),
             "in_flight_by_worker": [
-                self._shared.in_flight_of(slot, index) for index in range(self._workers.count)
+                self._shared.in_flight_of(slot, row) for row in self.workers.rows
             ],
         }
 

@@ -8,7 +8,7 @@ fetched in the background.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -25,20 +25,31 @@ class SnapshotKeeper:
     """The last snapshot of each live worker, and one sum of all that are gone.
 
     Args:
+        indexes: of the workers there are now.
         request: asks the worker of an index, within a number of seconds; None without an answer.
     """
 
-    def __init__(self, request: Callable[[int, float], Awaitable[bytes | None]]) -> None:
+    def __init__(
+        self,
+        indexes: Callable[[], Sequence[int]],
+        request: Callable[[int, float], Awaitable[bytes | None]],
+    ) -> None:
+        self._indexes = indexes
         self._request = request
         self._last: dict[int, bytes] = {}
         self._retired: bytes | None = None
 
-    async def refresh(self, indexes: range) -> None:
+    async def refresh(self) -> None:
         """Ask all workers at the same time; takes at most `REPLY_SECONDS`."""
+        indexes = self._indexes()
         replies = await asyncio.gather(*(self._request(index, REPLY_SECONDS) for index in indexes))
         for index, reply in zip(indexes, replies, strict=True):
             if reply is not None:
-                self._last[index] = reply
+                self.take(index, reply)
+
+    def take(self, index: int, snapshot: bytes) -> None:
+        """Keep what a worker says now."""
+        self._last[index] = snapshot
 
     def retire(self, index: int) -> None:
         """Move the counts of a worker that ended to the sum of those that are gone."""
@@ -59,8 +70,8 @@ class SnapshotKeeper:
             () if self._retired is None else (self._retired,),
         )
 
-    async def refresh_regularly(self, indexes: range) -> None:
+    async def refresh_regularly(self) -> None:
         """Fetch snapshots in the background until cancelled."""
         while True:
             await asyncio.sleep(BACKGROUND_SECONDS)
-            await self.refresh(indexes)
+            await self.refresh()

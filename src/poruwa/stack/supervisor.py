@@ -21,7 +21,7 @@ from types import TracebackType
 
 import structlog
 
-from poruwa.errors import StackError
+from poruwa.errors import FAILURE_PREFIX, StackError
 from poruwa.observe.logs import relay_line
 from poruwa.stack.child import KILL_SECONDS, Child, ProcessSpec, start_child
 
@@ -29,7 +29,6 @@ FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 10.0
 STABLE_SECONDS = 30.0  # a run this long ends a series of failures
 SHOWN_LINES = 6
-FAILURE_PREFIX = "poruwa: "  # of the line that our command line ends with
 
 _log = structlog.get_logger(component="supervisor")
 
@@ -185,8 +184,21 @@ class Supervisor:
         await asyncio.shield(part.first_ready)
         return part
 
-    async def stop(self, name: str) -> None:
-        """Stop one part for good and forget it; without effect when there is none."""
+    async def stop(
+        self,
+        name: str,
+        *,
+        ask: Callable[[], bool] | None = None,
+        grace_seconds: float | None = None,
+    ) -> None:
+        """Stop one part for good and forget it; without effect when there is none.
+
+        A part that is being stopped with much time may be stopped again with less.
+
+        Args:
+            ask: asks for the end instead of the plan's ``ask_to_end``.
+            grace_seconds: until it is killed, instead of the process's ``stop_grace_seconds``.
+        """
         part = self._parts.get(name)
         if part is None:
             return
@@ -194,7 +206,7 @@ class Supervisor:
         part.state = PartState.STOPPING
         try:
             if part.child is not None:
-                await part.child.stop(part.plan.ask_to_end)
+                await part.child.stop(ask or part.plan.ask_to_end, grace_seconds=grace_seconds)
         finally:
             if part.task is not None:
                 await _cancelled(part.task)

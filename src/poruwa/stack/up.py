@@ -31,7 +31,6 @@ from poruwa.stack.gateway import (
     GatewaySockets,
     first_error,
     open_gateway_sockets,
-    worker_count,
 )
 from poruwa.stack.generated import generated_secret_names
 from poruwa.stack.instances import (
@@ -45,6 +44,7 @@ from poruwa.stack.sockets import bound_address, describe_listeners
 from poruwa.stack.state import StateFolder, disk_full, open_state
 from poruwa.stack.stopping import StopRequest, stop_on_signals
 from poruwa.stack.supervisor import PartPlan, Supervisor, describe_exit, shown_lines
+from poruwa.stack.workers import worker_count
 
 GATEWAY_PART = "gateway"
 GATEWAY_READY_SECONDS = 30.0
@@ -221,7 +221,9 @@ class Stack:
         inherited[ADMIN] = self._sockets.admin
         arguments = ["--policy", str(self._options.policy), "--inherit"]
         arguments.append(describe_listeners(inherited))
-        arguments += ["--workers", str(self._policy.gateway.workers), "--log-format", "json"]
+        arguments += ["--log-format", "json"]
+        if self._options.workers is not None:  # else by the policy, which a reload reads again
+            arguments += ["--workers", str(self._options.workers)]
         access_log = str(self._state.access_log) if self._policy.logs.access else "none"
         arguments += ["--access-log", access_log]
         for text in self._options.listen:

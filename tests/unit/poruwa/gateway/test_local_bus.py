@@ -16,10 +16,13 @@ from poruwa.errors import ProtocolError
 from poruwa.gateway.local_bus import (
     MESSAGE_LIMIT_BYTES,
     QUEUE_LIMIT_BYTES,
+    LAST_WORD,
+    Accept,
     BusClient,
     BusHub,
     Configure,
     Drain,
+    Draining,
     FrameDecoder,
     Hello,
     InstanceEntry,
@@ -28,6 +31,7 @@ from poruwa.gateway.local_bus import (
     MetricsReply,
     MetricsRequest,
     PoolTopology,
+    Prepared,
     Publish,
     Ready,
     Topology,
@@ -38,9 +42,12 @@ TOPOLOGY = Topology([PoolTopology("app", [InstanceEntry(0, "app1", "unix:/run/a.
 MESSAGES: list[Message] = [
     Hello(1, 4711, 3),
     Configure(b"policy", TOPOLOGY),
+    Prepared(1),
+    Accept(),
     Ready(1),
     TOPOLOGY,
-    Drain(30.0),
+    Drain(30.0, 0.25),
+    Draining(1),
     MetricsRequest(7),
     MetricsReply(7, b"\x00\xff"),
     Publish("purge", b"venue:12"),
@@ -83,7 +90,7 @@ async def bus() -> AsyncIterator[Recorder]:
     yield recorder
     recorder.hub.close()
     for client in recorder.clients:
-        client.close()
+        await client.close()
     for sock in recorder.raw_ends:
         sock.close()
     await asyncio.sleep(0)  # transports close in the next turn of the loop
@@ -130,10 +137,10 @@ async def test_both_ends_exchange_messages_in_order(bus: Recorder) -> None:
     client.send(Hello(0, os.getpid(), 1))
     client.send(Ready(0))
     bus.hub.send(0, Configure(b"p" * 300_000, TOPOLOGY))
-    bus.hub.send(0, Drain(1.5))
+    bus.hub.send(0, Drain(1.5, 0.25))
     await until(lambda: len(bus.received) == 2 and len(inbox) == 2)
     assert bus.received == [(0, Hello(0, os.getpid(), 1)), (0, Ready(0))]
-    assert inbox == [Configure(b"p" * 300_000, TOPOLOGY), Drain(1.5)]
+    assert inbox == [Configure(b"p" * 300_000, TOPOLOGY), Drain(1.5, 0.25)]
 
 
 async def test_a_publication_reaches_all_others_and_the_control_process(bus: Recorder) -> None:
@@ -161,6 +168,16 @@ async def test_metrics_are_answered_or_none_after_the_time_out(bus: Recorder) ->
     assert await bus.hub.request_metrics(1, timeout_seconds=0.05) is None
     assert time.monotonic() - started < 1.0
     assert await bus.hub.request_metrics(99, timeout_seconds=5.0) is None
+
+
+async def test_what_a_worker_counted_until_its_end_is_heard(bus: Recorder) -> None:
+    """Its last word is sent before its end of the link is closed, whatever its size."""
+    client, _, _ = await bus.worker(0)
+    snapshot = b"s" * 1_000_000
+    client.send(MetricsReply(LAST_WORD, snapshot))
+    await client.close()
+    await until(lambda: bus.lost)
+    assert bus.received == [(0, MetricsReply(LAST_WORD, snapshot))]
 
 
 async def test_a_request_to_a_worker_that_dies_ends_at_once(bus: Recorder) -> None:

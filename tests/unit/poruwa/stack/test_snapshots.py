@@ -23,14 +23,14 @@ def requests(total: MetricsSnapshot) -> float:
 
 async def test_silent_and_dead_workers_count_with_what_they_said_last() -> None:
     workers = Workers(2)
-    keeper = SnapshotKeeper(workers.request)
+    keeper = SnapshotKeeper(lambda: range(2), workers.request)
     for index in (0, 1):
         workers.metrics[index].record("home", 200, "app.1", 0.01, 10, 20)
         workers.metrics[index].in_flight = {"app.1": 1}
-    await keeper.refresh(range(2))
+    await keeper.refresh()
     assert requests(keeper.total()) == 2
     workers.silent.add(1)
-    await keeper.refresh(range(2))
+    await keeper.refresh()
     assert requests(keeper.total()) == 2
     keeper.retire(1)
     workers.metrics[1] = GatewayMetrics(started_at=1.0)
@@ -41,13 +41,13 @@ async def test_silent_and_dead_workers_count_with_what_they_said_last() -> None:
     workers.silent.clear()
     for _ in range(3):
         workers.metrics[1].record("home", 200, "app.1", 0.01, 10, 20)
-        await keeper.refresh(range(2))
+        await keeper.refresh()
         keeper.retire(1)
         workers.metrics[1] = GatewayMetrics(started_at=1.0)
     assert requests(keeper.total()) == 5
 
 
 async def test_a_worker_that_never_answered_leaves_nothing() -> None:
-    keeper = SnapshotKeeper(Workers(1).request)
+    keeper = SnapshotKeeper(lambda: range(1), Workers(1).request)
     keeper.retire(0)
     assert requests(keeper.total()) == 0
