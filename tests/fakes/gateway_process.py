@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -199,6 +200,27 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def peers_of(pid: int) -> set[str]:
+    """Return the TCP peers of a process (IPv4), from /proc."""
+    inodes = set()
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = set()
+    with open("/proc/net/tcp") as table:
+        for line in table.readlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes:
+                address, port = fields[2].split(":")
+                host = socket.inet_ntoa(bytes.fromhex(address)[::-1])
+                found.add(f"{host}:{int(port, 16)}")
+    return found
 
 
 def resident_bytes(pid: int) -> int:

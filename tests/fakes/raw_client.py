@@ -53,6 +53,12 @@ class RawClient:
             self.sock = tls.wrap_socket(self.sock, server_hostname=server_name)
         self.reader = Reader(self.sock)
 
+    @property
+    def address(self) -> str:
+        """Our end, ``host:port``."""
+        host, port = self.sock.getsockname()
+        return f"{host}:{port}"
+
     def __enter__(self) -> RawClient:
         return self
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from types import TracebackType
 
 import pytest
 
-from fakes.gateway_process import GatewayProcess
+from fakes.gateway_process import GatewayProcess, peers_of
 from fakes.instance import InstanceProcess
 from fakes.raw_client import RawClient
 from fakes.wire import WireError
@@ -253,32 +252,11 @@ def test_load_of_a_killed_worker_is_forgotten(site: Site) -> None:
 
 def worker_of(site: Site, client: RawClient) -> int:
     """Return the index of the worker that holds a connection, by the socket it has open."""
-    host, port = client.sock.getsockname()
-    ours = f"{host}:{port}"
     return next(
-        index for index, pid in enumerate(site.gateway.worker_pids()) if ours in peers_of(pid)
+        index
+        for index, pid in enumerate(site.gateway.worker_pids())
+        if client.address in peers_of(pid)
     )
-
-
-def peers_of(pid: int) -> set[str]:
-    """Return the TCP peers of a process (IPv4), from /proc."""
-    inodes = set()
-    for descriptor in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    found = set()
-    with open("/proc/net/tcp") as table:
-        for line in table.readlines()[1:]:
-            fields = line.split()
-            if fields[9] in inodes:
-                address, port = fields[2].split(":")
-                host = socket.inet_ntoa(bytes.fromhex(address)[::-1])
-                found.add(f"{host}:{int(port, 16)}")
-    return found
 
 
 def test_frozen_worker_is_replaced_and_the_others_go_on(site: Site) -> None:

@@ -96,8 +96,9 @@ class Epoch:
 
 @dataclass(slots=True)
 class Steps:
-    """How far the process in a row has come."""
+    """How far the process in a row has come, and what it works by."""
 
+    epoch: Epoch
     is_prepared: asyncio.Event = field(default_factory=asyncio.Event)
     accepts: asyncio.Event = field(default_factory=asyncio.Event)
     is_draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -166,7 +167,7 @@ class WorkerGroup:
         rows = self._free_rows(count)
         self._next = epoch = Epoch(self._epochs, settings, rows)
         for row in rows:
-            self._steps[row] = Steps()
+            self._steps[row] = Steps(epoch)
         self._mark_rows()
         tasks = [
             asyncio.create_task(self._supervisor.start(self._plan(row, epoch))) for row in rows
@@ -370,20 +371,17 @@ class WorkerGroup:
             output=Output.INHERIT,  # the access log may go there; lines of the log are on stderr
         )  # fmt: skip
 
-    def _epoch_of(self, row: int) -> Epoch:
-        epochs = [epoch for epoch in (self._next, self.current, *self.old) if epoch is not None]
-        return next(epoch for epoch in epochs if row in epoch.rows)
-
     def _take_message(self, row: int, message: Message) -> None:
+        steps = self._steps[row]
         match message:
             case Hello():
-                self.hub.send(row, self._epoch_of(row).settings.configure)
+                self.hub.send(row, steps.epoch.settings.configure)
             case Prepared():
-                self._steps[row].is_prepared.set()
+                steps.is_prepared.set()
             case Ready():
-                self._steps[row].accepts.set()
+                steps.accepts.set()
             case Draining():
-                self._steps[row].is_draining.set()
+                steps.is_draining.set()
             case MetricsReply():
                 self._on_last_word(row, message.snapshot)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from poruwa.errors import ProtocolError
 from poruwa.gateway.local_bus import (
+    LAST_WORD,
     MESSAGE_LIMIT_BYTES,
     QUEUE_LIMIT_BYTES,
-    LAST_WORD,
     Accept,
     BusClient,
     BusHub,
