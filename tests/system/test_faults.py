@@ -292,6 +292,37 @@ def test_frozen_worker_is_replaced_and_the_others_go_on(site: Site) -> None:
     site.await_quiet()
 
 
+@pytest.mark.parametrize("frozen", [0, 1, 0])
+def test_a_frozen_worker_takes_no_share_of_new_connections(site: Site, frozen: int) -> None:
+    """Issue 3, Show 8: all kept open, so that what the frozen one holds looks like too few.
+
+    Whoever is awake must not pause in its favour. Afterwards it is replaced and counts are right.
+    """
+    with Load(site.gateway, resends=True, path="/wait?0.01") as load:
+        pid = site.gateway.worker_pids()[frozen]
+        os.kill(pid, signal.SIGSTOP)
+        waits: list[float] = []
+        clients: list[RawClient] = []
+        try:
+            for number in range(200):
+                start = time.monotonic()
+                client = site.gateway.connect()
+                clients.append(client)
+                assert client.get("/x").status == 200
+                waits.append(time.monotonic() - start)
+                if number < 150 and waits[-1] < 0.01:
+                    time.sleep(0.01)  # spread over the whole time it is frozen
+            assert max(waits) < 1.0, sorted(waits)[-5:]
+            site.await_worker(frozen, pid)
+            assert {client.get("/x").status for client in clients} == {200}
+            load.await_answers(100)
+        finally:
+            for client in clients:
+                client.close()
+    assert load.failures == []
+    site.await_quiet()
+
+
 def test_slow_heads_hold_up_nobody(site: Site) -> None:
     """Show 4, scaled down: beside 600 connections that trickle a head, everybody is answered.
 
