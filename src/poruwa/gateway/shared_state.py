@@ -186,6 +186,7 @@ class SharedState:
             latency_micros=sum(cells[_LATENCY_MICROS * width : (_LATENCY_MICROS + 1) * width]),
             in_a_row=max(cells[_IN_A_ROW * width : (_IN_A_ROW + 1) * width]),
         )
+
     def set_rows(self, count: int) -> None:
         """Say that no row from ``count`` on is held, nor will be before this is called again."""
         self.words[_ROWS] = count

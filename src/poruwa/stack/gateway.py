@@ -209,6 +209,7 @@ class GatewayControl:
     def adopt(self, wanted: InForce) -> None:
         """Run by ``wanted`` from now on: check its instances, tell its listeners."""
         self.in_force = wanted
+        self.judge.configure(wanted.policy.pools)
         self._health.update(self._targets(wanted))
 
     # As `AdminSource`.
