@@ -101,6 +101,13 @@ class Gateway:
             why="Longest wait in the queue; then the client gets 503 and Retry-After.",
         ),
     ] = 5.0
+    timing_key: Annotated[
+        Secret | None,
+        Setting(
+            why="Requests with Poruwa-Timing: KEY are told queue and tries in Server-Timing; "
+            "without a key only clients on this machine are."
+        ),
+    ] = None
     old_workers_seconds: Annotated[
         float,
         Setting(

@@ -54,6 +54,7 @@ class Exchange:
         "_client_blocked",
         "_close_delimited",
         "_others",
+        "_queued_at",
         "_sender",
         "_upstream_blocked",
         "_wait_until",
@@ -139,6 +140,7 @@ class Exchange:
         self._others: list[Attempt] | None = None  # those under way beside ``attempt``
         self.is_status_retried = False
         self.queued_seconds = 0.0
+        self._queued_at = 0.0
         self._waiting_in: Pool | None = None
         self._wait_until = 0.0  # loop time; a request that is queued again waits no longer for it
         self._sender: FileSender | None = None
@@ -331,6 +333,7 @@ class Exchange:
 
     def on_instance_ready(self) -> None:
         self._waiting_in = None
+        self.queued_seconds += self.gateway.loop.time() - self._queued_at
         self.dispatch(RETRY if self.attempts else FIRST)
 
     def on_displaced(self) -> None:
@@ -505,6 +508,7 @@ class Exchange:
             self.answer_error(503, retry_after=1)
             return
         self._waiting_in = pool
+        self._queued_at = self.gateway.loop.time()
         self.gateway.metrics.counted("queued")
         self._wait_until = self._wait_until or self.gateway.now + self.gateway.queue_seconds
         self.client.deadline = self._wait_until

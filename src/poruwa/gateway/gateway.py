@@ -93,6 +93,8 @@ class Gateway:
         self.retry_budget = RetryBudget(
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
         )
+        timing_key = policy.gateway.timing_key
+        self.timing_key = timing_key.reveal().encode() if timing_key is not None else None
         self.late_tries = LateTries(self, policy.hedge, loop)
         self._log_clock = LineClock()
         self._dropped_lines = 0  # of the access log, as far as they are counted
@@ -258,6 +260,7 @@ class Gateway:
             for pool in self.pools.values()
             for instance in pool.instances
         }
+        metrics.patience = self.routes.patience()
         metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
         return metrics.snapshot()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from poruwa.gateway.timing import timing_line
 from poruwa.net.http1 import HOP_BY_HOP, RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
@@ -19,7 +20,9 @@ from poruwa.rules.message import CHUNKED
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
 
-_NOT_SENT_UPSTREAM = HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"traceparent", b"x-request-id"}
+_NOT_SENT_UPSTREAM = (
+    HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"poruwa-timing", b"traceparent", b"x-request-id"}
+)
 _NOT_SENT_TO_CLIENTS = HOP_BY_HOP | {b"x-request-id"}
 _NOT_SENT_WITHOUT_BODY = _NOT_SENT_TO_CLIENTS | {b"content-length"}
 _VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
@@ -71,6 +74,7 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += _affinity_line(exchange, head)
     if exchange.response_lines:
         lines += exchange.response_lines
+    lines += timing_line(exchange, status)
     nominated = head.connection_options()[2] if b"connection" in head.fields else None
     return b"HTTP/1.1 %b%b\r\n%b\r\n" % (
         head.status_text,

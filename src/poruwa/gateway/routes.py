@@ -114,6 +114,14 @@ class GatewayRoutes:
         for route in self._routes:
             route.learn_patience(now, self._hedge)
 
+    def patience(self) -> dict[str, list[float]]:
+        """Return of each route that goes to instances its hedge delay and try time-out, seconds."""
+        return {
+            route.name: [route.hedge_seconds, route.try_seconds]
+            for route in self._routes
+            if route.pool is not None
+        }
+
     def allowed_methods(self, host: bytes, path: bytes) -> frozenset[bytes]:
         """Return the methods that a path takes; empty when no route has the path."""
         return self._table.allowed_methods(host, path)

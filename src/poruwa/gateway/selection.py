@@ -117,6 +117,11 @@ class Selector:
         """Whether the method hashes something of the request."""
         return self._method in HASH_METHODS
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether some instance is slower, smaller or less reliable than the others."""
+        return self._is_degraded
+
     def choose(self, *, now: float, tried: Sequence[int], may_probe: bool, key: bytes = b"") -> int:
         """Return the position of the instance for a try, ``NOBODY`` when none can take it now.
 

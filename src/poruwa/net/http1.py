@@ -44,8 +44,8 @@ _REQUEST_NAMES = CLIENT_CLAIM_NAMES | {
     b"authorization", b"cache-control", b"connection", b"content-length", b"cookie", b"expect",
     b"host", b"http2-settings", b"idempotency-key", b"if-match", b"if-modified-since",
     b"if-none-match", b"if-range", b"if-unmodified-since", b"keep-alive", b"origin",
-    b"proxy-authorization", b"proxy-connection", b"range", b"referer", b"te", b"traceparent",
-    b"trailer", b"transfer-encoding", b"upgrade", b"user-agent", b"x-request-id",
+    b"poruwa-timing", b"proxy-authorization", b"proxy-connection", b"range", b"referer", b"te",
+    b"traceparent", b"trailer", b"transfer-encoding", b"upgrade", b"user-agent", b"x-request-id",
 }  # fmt: skip
 _RESPONSE_NAMES = (
     b"access-control-allow-credentials", b"access-control-allow-origin",

@@ -88,6 +88,7 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
     waiting: dict[str, int] = {}
+    patience: dict[str, list[float]] = {}  # by route: hedge delay and try time-out, seconds
     instance_up: dict[str, dict[str, bool]] = {}
     workers: list[WorkerFacts] = []
 
@@ -109,6 +110,7 @@ class GatewayMetrics:
         "connections",
         "in_flight",
         "instance_up",
+        "patience",
         "waiting",
     )
 
@@ -127,6 +129,7 @@ class GatewayMetrics:
         self.in_flight: dict[str, int] = {}
         self.connections: dict[str, int] = {}
         self.waiting: dict[str, int] = {}
+        self.patience: dict[str, list[float]] = {}
         self.instance_up: dict[str, dict[str, bool]] = {}
 
     def record(
@@ -197,6 +200,7 @@ class GatewayMetrics:
                 in_flight=self.in_flight,
                 connections=self.connections,
                 waiting=self.waiting,
+                patience=self.patience,
                 instance_up=self.instance_up,
                 workers=[WorkerFacts.of_this_process(self._started_at)],
             )
@@ -235,6 +239,9 @@ def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsS
         _add(total.in_flight, one.in_flight)
         _add(total.connections, one.connections)
         _add(total.waiting, one.waiting)
+        for route, delays in one.patience.items():
+            known_delays = total.patience.get(route, delays)
+            total.patience[route] = [max(pair) for pair in zip(known_delays, delays, strict=True)]
         for pool, instances in one.instance_up.items():
             known = total.instance_up.setdefault(pool, {})
             for name, is_up in instances.items():
@@ -335,6 +342,15 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         for value, level in levels.items():
             gauge.add_metric((value,), level)
         yield gauge
+    late = GaugeMetricFamily(
+        "poruwa_late_seconds",
+        "From when on a try is late, as learned: hedge, and try time-out.",
+        labels=("route", "step"),
+    )
+    for route, (hedge, try_timeout) in snapshot.patience.items():
+        late.add_metric((route, "hedge"), hedge)
+        late.add_metric((route, "try-timeout"), try_timeout)
+    yield late
     up = GaugeMetricFamily(
         "poruwa_instance_up", "1 if health checks pass.", labels=("pool", "instance")
     )
