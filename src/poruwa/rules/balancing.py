@@ -124,8 +124,11 @@ def expected_waits(
 
     First by the latency to expect (``rules.speed``): the ratio of an instance's base latency to the
     fastest one's, times how far a further request would go beyond its capacity. Among those alike,
-    by requests under way per unit of weight, as least connections does; ``slowness`` multiplies
-    what is under way.
+    by requests under way per unit of weight, as least connections does.
+
+    ``slowness`` multiplies what is under way, also where that is held against the capacity, and an
+    instance of unknown capacity with any slowness counts as having the smallest that is known: else
+    one that only fails would look best as soon as the good ones are full.
 
     Args:
         weights: at least 1.
@@ -134,12 +137,15 @@ def expected_waits(
         ratios: at least 1.
         capacities: requests at a time before they queue, at least 1, infinite if unknown.
     """
-    return [
-        ratio * max(1.0, (load + 1) / capacity) + ((load + 1) * slow - 1.0) / weight / _LOAD_SCALE
-        for weight, load, slow, ratio, capacity in zip(
-            weights, in_flight, slowness, ratios, capacities, strict=True
-        )
-    ]
+    smallest = min(capacities, default=1.0)
+    waits = []
+    for weight, load, slow, ratio, capacity in zip(
+        weights, in_flight, slowness, ratios, capacities, strict=True
+    ):
+        taken = (load + 1) * slow
+        room = smallest if slow > 1.0 and capacity > smallest else capacity
+        waits.append(ratio * max(1.0, taken / room) + (taken - 1.0) / weight / _LOAD_SCALE)
+    return waits
 
 
 def least_expected_wait(weights: Sequence[int], waits: Sequence[float], turn: int) -> int:
