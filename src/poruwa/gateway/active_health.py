@@ -16,9 +16,9 @@ import structlog
 
 from poruwa.clock import Clock
 from poruwa.config.model import Health
-from poruwa.gateway.health_check import check_instance
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState
+from poruwa.net.health_check import check_instance
 from poruwa.rules.health import HealthState, HealthStatus, advance, next_check_delay
 
 _STATES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from poruwa.config.model import Health, Policy, Pool
 from poruwa.errors import StackError
-from poruwa.gateway.health_check import check_instance
+from poruwa.net.health_check import check_instance
 from poruwa.stack.child import Child, ProcessSpec
 from poruwa.stack.supervisor import PartPlan
 

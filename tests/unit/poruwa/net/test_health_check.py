@@ -14,9 +14,9 @@ import pytest
 from poruwa.clock import SystemClock
 from poruwa.config.model import Health, HealthKind, Pool
 from poruwa.gateway.active_health import HealthMonitor, Target
-from poruwa.gateway.health_check import check_instance
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
+from poruwa.net.health_check import check_instance
 from poruwa.rules.health import CheckReason
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
