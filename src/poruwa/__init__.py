@@ -10,11 +10,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poruwa.app.http_transport import BalancedTransport
+    from poruwa.app.instance import InstanceState, InstanceStatus
+    from poruwa.app.lease import Lease
     from poruwa.app.load_balancer import LoadBalancer
+    from poruwa.config.model import Ejection, Health, Hedge, Retry
+    from poruwa.errors import ConfigError, PoruwaError
 
-__all__ = ["LoadBalancer"]
+__all__ = [
+    "BalancedTransport",
+    "ConfigError",
+    "Ejection",
+    "Health",
+    "Hedge",
+    "InstanceState",
+    "InstanceStatus",
+    "Lease",
+    "LoadBalancer",
+    "PoruwaError",
+    "Retry",
+]
 
-_HOMES = {"LoadBalancer": "poruwa.app.load_balancer"}
+_HOMES = {
+    "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
+    "ConfigError": "poruwa.errors",
+    "Ejection": "poruwa.config.model",
+    "Health": "poruwa.config.model",
+    "Hedge": "poruwa.config.model",
+    "InstanceState": "poruwa.app.instance",
+    "InstanceStatus": "poruwa.app.instance",
+    "Lease": "poruwa.app.lease",
+    "LoadBalancer": "poruwa.app.load_balancer",
+    "PoruwaError": "poruwa.errors",
+    "Retry": "poruwa.config.model",
+}
 
 
 def __getattr__(name: str) -> Any:

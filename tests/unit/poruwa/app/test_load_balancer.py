@@ -110,11 +110,14 @@ async def test_a_frozen_instance_costs_one_timeout() -> None:
 
 
 async def test_recovery() -> None:
-    async with instance(answer(b"HTTP/1.1 200 OK")) as good:
-        balancer = poruwa.LoadBalancer([f"http://{good}/", SEED[0]], timeout_seconds=0.5)
-        balancer._is_healthy = [False, True]  # as a former check found them
+    port = int(closed_port().rpartition(":")[2])
+    name = f"http://127.0.0.1:{port}/"
+    balancer = poruwa.LoadBalancer([name, SEED[0]], timeout_seconds=0.5)
+    assert (await balancer.health_check())[0] is False
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
+    async with server:
         assert (await balancer.health_check())[0] is True
-        assert balancer.get_next_instance() == f"http://{good}/"
+        assert balancer.get_next_instance() == name
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,12 @@ async def test_recovery() -> None:
         (["a:1"], {"weights": [1, 2]}),
         (["a:1"], {"weights": [0]}),
         (["a:1"], {"method": "fastest"}),
-        (["a:1"], {"method": "peak-ewma"}),
+        ("a:1", {}),
+        (["a:1"], {"timeout_seconds": 0}),
+        (["a:1"], {"health": poruwa.Health(rise=0)}),
+        (["a:1"], {"health": poruwa.Health(path="healthz")}),
+        (["a:1"], {"health": poruwa.Health(ejection=poruwa.Ejection(largest_share=1.5))}),
+        (["a:1"], {"health": poruwa.Health(), "health_path": "/healthz"}),
         (["a:1"], {"health_path": "/a b"}),
         (["a:1"], {"health_path": "/\r\nX: y"}),
         (["a:1"], {"health_path": "healthz"}),
@@ -140,7 +148,6 @@ def test_what_cannot_be_used(instances: list[str], options: dict[str, object]) -
         poruwa.LoadBalancer(instances, **options)  # type: ignore[arg-type]
 
 
-def test_exports() -> None:
-    assert "LoadBalancer" in dir(poruwa)
+def test_unknown_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = poruwa.nothing  # type: ignore[attr-defined]
