@@ -34,6 +34,7 @@ MAX_RING_POINTS = 65_536
 UNKNOWN_LATENCY_PENALTY_SECONDS = 10.0
 """Cost of an instance that is busy but has not answered yet: Finagle's guard against a pile-up."""
 
+_UNKNOWN = float("inf")  # of a capacity
 _LOAD_SCALE = 1e4
 """So many requests under way weigh as much as doubling the latency to expect."""
 
@@ -143,7 +144,7 @@ def expected_waits(
         weights, in_flight, slowness, ratios, capacities, strict=True
     ):
         taken = (load + 1) * slow
-        room = smallest if slow > 1.0 and capacity > smallest else capacity
+        room = smallest if slow > 1.0 and capacity == _UNKNOWN else capacity
         waits.append(ratio * max(1.0, taken / room) + (taken - 1.0) / weight / _LOAD_SCALE)
     return waits
 
