@@ -203,3 +203,28 @@ async def test_long_and_unfinished_lines_are_read_without_loss_of_the_rest() -> 
         assert await child.wait() == 0
     assert lines[-2:] == ["short", "last"]
     assert all(len(line) <= 16 * 1024 for line in lines)
+
+
+async def test_a_part_told_to_stop_slowly_can_be_stopped_at_once() -> None:
+    """An old worker has minutes to end; when the whole stops, it has not."""
+    stubborn = (
+        sys.executable,
+        "-c",
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True));"
+        "print('up', flush=True); [time.sleep(1) for _ in range(600)]",
+    )
+    asked: list[int] = []
+    async with Supervisor() as supervisor:
+        part = await supervisor.start(plan("old", stubborn, wait_ready=says_up))
+        child = part.child
+        assert child is not None
+        slowly = asyncio.create_task(
+            supervisor.stop("old", ask=lambda: bool(asked.append(1)), grace_seconds=600.0)
+        )
+        await until(lambda: "asked" in child.last_lines, "the signal, as `ask` could not")
+        assert asked == [1]
+        await supervisor.stop("old", grace_seconds=0.0)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await slowly
+        assert child.exit_code == -signal.SIGKILL
+        assert supervisor.find("old") is None

@@ -292,7 +292,7 @@ def test_frozen_worker_is_replaced_and_the_others_go_on(site: Site) -> None:
     site.await_quiet()
 
 
-@pytest.mark.parametrize("frozen", [0, 1])
+@pytest.mark.parametrize("frozen", range(WORKERS))
 def test_a_frozen_worker_takes_no_share_of_new_connections(site: Site, frozen: int) -> None:
     """Issue 3, Show 8: all kept open, so that what the frozen one holds looks like too few.
 

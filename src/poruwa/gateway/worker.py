@@ -28,11 +28,12 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 
 from poruwa.config.wire import decode_policy
-from poruwa.errors import FAILURE_PREFIX, PoruwaError
+from poruwa.errors import FAILURE_PREFIX, ConfigError, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.local_bus import (
@@ -59,6 +60,7 @@ ORPHANED = Drain(grace_seconds=0.0, idle_seconds=0.0)
 DRAIN_POLL_SECONDS = 0.05
 
 _LAST_WORD_SECONDS = 1.0  # a control process that does not read has lost its last counts
+_OTHER_VERSION = "the code changed too much for an upgrade: restart the gateway"
 _EXIT_FAILURE = 2  # as of the command line
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
@@ -78,7 +80,10 @@ class Worker:
             name: socket.socket(fileno=int(fd))
             for name, fd in (pair.split("=") for pair in arguments.listen_fds.split(","))
         }
-        self._shared = SharedState.attach(arguments.shared_fd)
+        try:
+            self._shared = SharedState.attach(arguments.shared_fd)
+        except ValueError as error:
+            raise ConfigError(f"{error}; {_OTHER_VERSION}") from error
         self._row = WorkerRow(self._shared, self._index, generation=self._generation)
         self._gateway: Gateway | None = None
         self._acceptors: list[Acceptor] = []
@@ -144,7 +149,10 @@ class Worker:
     async def _configure(self, message: Configure) -> None:
         """Build the gateway; whatever can be wrong shows here."""
         loop = asyncio.get_running_loop()
-        policy = decode_policy(message.policy)
+        try:
+            policy = decode_policy(message.policy)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"the policy has another form ({error}); {_OTHER_VERSION}") from error
         gateway = Gateway(
             policy,
             message.topology,

@@ -122,6 +122,7 @@ class Reloads:
         self._source = source
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[ReloadReport]] = set()
+        self._waiting: dict[Verb, asyncio.Task[ReloadReport]] = {}  # for the one under way
 
     async def reload(self) -> ReloadReport:
         """Serve by the policy as it is on disk now; cancelling does not undo it.
@@ -149,7 +150,10 @@ class Reloads:
             task.cancel()
 
     def _begin(self, verb: Verb) -> asyncio.Task[ReloadReport]:
-        task = asyncio.create_task(self._log_outcome(verb), name=verb)
+        waiting = self._waiting.get(verb)
+        if waiting is not None:  # it will read what there is then, so once is enough
+            return waiting
+        task = self._waiting[verb] = asyncio.create_task(self._log_outcome(verb), name=verb)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -161,8 +165,14 @@ class Reloads:
 
     async def _log_outcome(self, verb: Verb) -> ReloadReport:
         try:
-            async with self._lock:
+            try:
+                await self._lock.acquire()
+            finally:
+                del self._waiting[verb]
+            try:
                 report = await self._replace(verb)
+            finally:
+                self._lock.release()
         except PoruwaError as error:
             for line in error.message.splitlines():
                 _log.error(f"{verb} refused, all goes on as before", reason=line)

@@ -40,6 +40,28 @@ def test_clearing_a_dead_worker_takes_its_load_away_and_nobody_elses(shared: Sha
     assert [worker.index for worker in shared.live_workers()] == [1]
 
 
+def test_rows_beyond_the_mark_are_not_read_and_those_below_all_are(shared: SharedState) -> None:
+    """Old workers linger in high rows; a reload goes back to low ones when they are free."""
+    rows = [WorkerRow(shared, index, generation=1) for index in (0, 2, 3)]
+    for row in rows:
+        row.begin(5)
+    assert shared.in_flight(5) == shared.loads(5, 1)[0] == 3
+    shared.clear_worker(3)
+    shared.set_rows(3)
+    assert shared.in_flight(5) == 2
+    assert shared.loads(4, 3) == [0, 2, 0]
+    assert [worker.index for worker in shared.live_workers()] == [0, 2]
+
+
+def test_a_worker_that_drains_says_so_to_the_others(shared: SharedState) -> None:
+    row = WorkerRow(shared, 1, generation=1)
+    assert not shared.worker(1).is_draining
+    row.set_draining()
+    assert shared.worker(1).is_draining
+    shared.clear_worker(1)
+    assert not shared.worker(1).is_draining
+
+
 def test_a_verdict_changes_the_version_that_workers_watch(shared: SharedState) -> None:
     before = shared.verdict_version()
     shared.set_instance(2, Verdict(state=InstanceState.UP, weight=7))

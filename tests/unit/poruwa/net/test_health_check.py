@@ -173,3 +173,39 @@ async def test_the_monitor_publishes_verdicts_to_the_shared_memory() -> None:
         task.cancel()
         await asyncio.wait([task])
     shared.close()
+
+
+async def test_other_targets_are_taken_while_it_runs_and_what_is_known_stays() -> None:
+    """A reload: one stays, also with other settings; one goes; one comes and is checked."""
+    shared = SharedState.create(max_workers=2, max_instances=4)
+    slow = Health(interval_seconds=600, fast_interval_seconds=600, timeout_seconds=5, jitter=0.0001)
+
+    def target(slot: int, settings: Health = slow, weight: int = 1) -> Target:
+        return Target(
+            slot=slot, pool="app", name=f"i{slot}", address=addresses[slot], weight=weight,
+            settings=settings,
+        )  # fmt: skip
+
+    async with instance() as first, instance() as third:
+        addresses = [first.address, "127.0.0.1:1", third.address]
+        monitor = HealthMonitor(
+            shared, [target(0), target(1)], clock=SystemClock(), random=lambda: 0.5
+        )
+        task = asyncio.create_task(monitor.run())
+        await until(lambda: shared.state(0) == InstanceState.UP)
+        await until(lambda: shared.state(1) == InstanceState.DOWN)
+        before = [known.health for known in monitor.instances]
+        first.answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"  # nobody asks it again
+        other = Health(interval_seconds=500, fast_interval_seconds=500, timeout_seconds=5)
+        monitor.update([target(2), target(0, other, weight=7)])
+        assert [known.target.slot for known in monitor.instances] == [2, 0]
+        assert monitor.instances[1].health == before[0]
+        assert (shared.state(0), shared.weight(0)) == (InstanceState.UP, 7)
+        await until(lambda: shared.state(2) == InstanceState.UP)
+        monitor.update([target(0, Health(enabled=False)), target(1)])
+        assert monitor.instances[0].health.detail == "health checks are off"
+        assert shared.state(1) == InstanceState.UNKNOWN  # it was gone: asked anew
+        await until(lambda: shared.state(1) == InstanceState.DOWN)
+        task.cancel()
+        await asyncio.wait([task])
+    shared.close()
