@@ -91,7 +91,7 @@ class Exchanges:
             WorkerRow,
         )
         from poruwa.gateway.upstream import UpstreamConnection
-        from poruwa.stack.gateway import make_topology
+        from poruwa.stack.topology import make_topology
 
         policy = default_policy(upstreams=_UPSTREAMS, workers=1)
         shared = SharedState.create(max_workers=2)

@@ -20,8 +20,8 @@ from poruwa.gateway import static_files
 from poruwa.gateway.acceptor import Acceptor
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.shared_state import SharedState, WorkerRow
-from poruwa.stack.gateway import make_topology
 from poruwa.stack.sockets import open_listener
+from poruwa.stack.topology import make_topology
 
 DEADLINE_SECONDS = 10.0
 POLICY = """

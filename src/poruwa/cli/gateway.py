@@ -12,7 +12,13 @@ import typer
 from poruwa.config.load import default_policy, load_policy
 from poruwa.config.model import LogFormat, Policy
 from poruwa.errors import ConfigError
-from poruwa.stack.overrides import with_admin, with_listen, with_upstreams, with_workers
+from poruwa.stack.overrides import (
+    with_admin,
+    with_control,
+    with_listen,
+    with_upstreams,
+    with_workers,
+)
 
 NO_ACCESS_LOG = "none"
 
@@ -45,6 +51,14 @@ def gateway(
         ),
     ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Form of log lines.")] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Unix socket for commands: add, drain, weight, ..."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that keeps what commands change over restarts."),
+    ] = None,
     inherit: Annotated[str, typer.Option(hidden=True, help="Inherited sockets: name=fd,...")] = "",
 ) -> None:
     """Run a gateway: accept clients and spread their requests over instances.
@@ -54,13 +68,18 @@ def gateway(
     """
     from poruwa.observe.logs import configure_logging
     from poruwa.stack.gateway import GatewayControl, open_gateway_sockets
+    from poruwa.stack.kept_changes import KeptChanges
     from poruwa.stack.reload import PolicySource
     from poruwa.stack.sockets import inherited_listeners
 
-    source = PolicySource(
-        read=lambda: read_policy(
+    def read() -> Policy:
+        wanted = read_policy(
             policy, listen=listen or [], upstreams=upstream or [], workers=workers, admin=admin
-        ),
+        )
+        return with_control(wanted, control, state)
+
+    source = PolicySource(
+        read=read,
         access_log=lambda wanted: access_log_target(access_log, wanted),
         configure_logging=lambda wanted: configure_logging(
             log_format=log_format or wanted.logs.format, level=wanted.logs.level
@@ -68,8 +87,10 @@ def gateway(
     )
     wanted = source.read()
     source.configure_logging(wanted)
+    kept = KeptChanges(state)
+    kept.open()
     sockets = open_gateway_sockets(wanted, inherited_listeners(inherit))
-    asyncio.run(GatewayControl(wanted, sockets, source).run())
+    asyncio.run(GatewayControl(wanted, sockets, source, kept).run())
 
 
 def read_policy(

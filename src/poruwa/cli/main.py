@@ -14,6 +14,7 @@ import typer
 
 from poruwa.cli.config import app as config_app
 from poruwa.cli.gateway import gateway
+from poruwa.cli.instances import add, drain, remove, undrain, weight
 from poruwa.cli.status import status
 from poruwa.cli.up import up
 from poruwa.errors import FAILURE_PREFIX, PoruwaError
@@ -48,6 +49,8 @@ def root(
 app.command()(up)
 app.command()(gateway)
 app.command()(status)
+for verb in (add, remove, drain, undrain, weight):
+    app.command()(verb)
 app.add_typer(config_app, name="config")
 
 

@@ -11,30 +11,33 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from poruwa.cli.target import (
+    DEFAULT_STATE,
+    TOKEN_VARIABLE,
+    AdminAddress,
+    AsJson,
+    StateFolder,
+    control_address,
+    read_report,
+)
 from poruwa.errors import StackError
 
 NOT_READY = 1
-TOKEN_VARIABLE = "PORUWA_ADMIN_TOKEN"  # noqa: S105
-DEFAULT_STATE = Path("state")
 _POLL_SECONDS = 0.1
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    state: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="State folder of a stack.")
-    ] = None,
-    admin: Annotated[
-        str | None, typer.Option(metavar="H:P", help="Admin address of a gateway.")
-    ] = None,
+    as_json: AsJson = False,
+    state: StateFolder = None,
+    admin: AdminAddress = None,
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for all to be ready.")
     ] = 0.0,
 ) -> None:
     """Tell whether all is ready, and what runs. The exit code is 0 when it is, else 1.
 
-    Asks the stack of a state folder (./state by default), or a gateway by its admin address. An
-    address that is not loopback needs the token, in PORUWA_ADMIN_TOKEN.
+    Asks the stack or the gateway of a state folder (./state by default), or a gateway by its admin
+    address. An address that is not loopback needs the token, in PORUWA_ADMIN_TOKEN.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -55,12 +58,12 @@ def _of_stack(state: Path) -> dict[str, Any]:
 
     pid = running_pid(state)
     if pid is None:
+        control = control_address(state)
+        if control is not None:
+            return _of_gateway(control)
         return {"ready": False, "missing": [f"no stack runs in {state}"]}
-    try:
-        report = msgspec.json.decode((state / "stack.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
-        report = {}
-    if report.get("pid") != pid:  # not written yet, or by a stack that was killed
+    report = read_report(state)
+    if not report:
         return {"ready": False, "pid": pid, "missing": ["the stack is starting"]}
     stack = {
         "pid": report["pid"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path as FilePath
 
 from poruwa.config.address import Address, parse_address
 from poruwa.config.model import (
@@ -67,7 +68,7 @@ def _check_listeners(policy: Policy, findings: Findings) -> None:
     for listener in policy.listeners:
         address = parse_address(listener.address)
         path = ("listeners", listener.name)
-        if listener.name == "admin":
+        if listener.name in ("admin", "control"):
             findings.refuse(path, "the name belongs to [admin]; choose another")
         first = None if address.port == 0 and not address.path else seen.get(_place(address))
         if first is not None:
@@ -85,6 +86,11 @@ def _check_listeners(policy: Policy, findings: Findings) -> None:
 
 
 def _check_admin(policy: Policy, findings: Findings) -> None:
+    if policy.admin.socket is not None:
+        try:
+            parse_address(f"unix:{FilePath(policy.admin.socket).absolute()}")
+        except ValueError as error:
+            findings.refuse(("admin", "socket"), f"{error}; choose a shorter one")
     if policy.admin.address is None:
         return
     address = parse_address(policy.admin.address)

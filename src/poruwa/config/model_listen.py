@@ -67,9 +67,20 @@ class Admin:
         str | None,
         Setting(form="address", why="Loopback: what it shows and does is for the operator."),
     ] = "127.0.0.1:8001"
+    socket: Annotated[
+        str | None,
+        Setting(
+            form="path",
+            why="Unix socket that is served as well, for its owner only: `poruwa add`, `drain` and "
+            "the other verbs change the running gateway there without a token.",
+        ),
+    ] = None
     token: Annotated[
         Secret | None,
-        Setting(why="Bearer token; required as soon as the address is not loopback."),
+        Setting(
+            why="Bearer token; required as soon as the address is not loopback, and for commands "
+            "at any TCP address."
+        ),
     ] = None
 
 

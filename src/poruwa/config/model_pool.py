@@ -106,6 +106,16 @@ class Affinity:
             "1.25 times a fair share of the load; method: the pool's method chooses each time."
         ),
     ] = AffinityFallback.HASH
+    drain_seconds: Annotated[
+        float,
+        Setting(
+            least=1,
+            most=604_800,
+            zero="bound clients go elsewhere at once",
+            why="How long clients stay with an instance that `poruwa drain` empties; a visit is "
+            "mostly over by then.",
+        ),
+    ] = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 Workers do not check: they read the verdicts from the shared memory, where a change is seen by all
 of them at once. Each instance has a task that checks, feeds the result to `rules.health.advance`,
 tells the judge (``gateway.passive_health``), which publishes, and sleeps for as long as the rules
-say.
+say. A draining instance is checked as any other: bound clients go to it only while it is well.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState
 from poruwa.net.health_check import check_instance
 from poruwa.rules.health import HealthState, HealthStatus, advance, next_check_delay
+from poruwa.rules.topology import DrainPhase
 
 _STATES = {
     HealthStatus.UNKNOWN: InstanceState.UNKNOWN,
@@ -32,7 +33,7 @@ _log = structlog.get_logger(component="health")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One instance to check, and its slot in the shared memory."""
+    """One instance to check, its slot in the shared memory, and what the operator wants of it."""
 
     slot: int
     pool: str
@@ -40,11 +41,24 @@ class Target:
     address: str
     weight: int
     settings: Health
+    drain: DrainPhase = DrainPhase.NONE
+
+    def is_checked_like(self, other: Target | None) -> bool:
+        """Tell whether a check of one is a check of the other."""
+        return other is not None and (self.address, self.settings) == (
+            other.address,
+            other.settings,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceHealth:
-    """What is known of an instance; times in ``health`` are wall time."""
+    """What is known of an instance.
+
+    Attributes:
+        state: as it is published, from checks and drain together.
+        health: what the checks say; times are wall time.
+    """
 
     target: Target
     state: InstanceState
@@ -101,22 +115,28 @@ class HealthMonitor:
             old = before.get(target.slot)
             if old == target:
                 continue
-            self._end(target.slot)
-            if old is None or old.settings.enabled != target.settings.enabled:
-                self._known.pop(target.slot, None)
-                is_checked = target.settings.enabled
-                state = InstanceState.UNKNOWN if is_checked else InstanceState.UP
-                detail = "not checked yet" if is_checked else "health checks are off"
-                self._publish(target, state, HealthState(since=self._clock.wall(), detail=detail))
-            else:
-                known = self._known.pop(target.slot)
-                self._publish(target, known.state, known.health)
-            self._begin(target)
+            self._publish(target, self._health_of(target, old))
+            if not target.is_checked_like(old):
+                self._end(target.slot)
+                self._begin(target)
+
+    def _health_of(self, target: Target, old: Target | None) -> HealthState:
+        """Return what is known of an instance, or of one that nobody has checked yet."""
+        known = self._known.get(target.slot)
+        if (
+            known is None
+            or old is None
+            or old.address != target.address
+            or old.settings.enabled != target.settings.enabled
+        ):
+            detail = "not checked yet" if target.settings.enabled else "health checks are off"
+            return HealthState(since=self._clock.wall(), detail=detail)
+        return known.health
 
     def _begin(self, target: Target) -> None:
         if self._group is not None and target.settings.enabled:
             self._watches[target.slot] = self._group.create_task(
-                self._watch(target), name=f"health {target.name}"
+                self._watch(target.slot), name=f"health {target.name}"
             )
 
     def _end(self, slot: int) -> None:
@@ -124,14 +144,14 @@ class HealthMonitor:
         if watch is not None:
             watch.cancel()
 
-    async def _watch(self, target: Target) -> None:
-        state = self._known[target.slot].health
+    async def _watch(self, slot: int) -> None:
         while True:
+            target, state = self._known[slot].target, self._known[slot].health
             await asyncio.sleep(next_check_delay(state, target.settings, self._random))
             result = await check_instance(target.address, target.settings)
             before = state.status
             state = advance(state, result, target.settings, self._clock.wall())
-            self._publish(target, _STATES[state.status], state)
+            self._publish(self._known[slot].target, state)
             if state.status is not before:
                 write = _log.info if state.is_up else _log.warning
                 write(
@@ -143,7 +163,9 @@ class HealthMonitor:
                     detail=state.detail,
                 )
 
-    def _publish(self, target: Target, state: InstanceState, health: HealthState) -> None:
+    def _publish(self, target: Target, health: HealthState) -> None:
+        """Keep what is known of an instance, and tell the judge, who tells the workers."""
+        state = _published_state(target, health)
         self._judge.hear(
             target.slot,
             pool=target.pool,
@@ -153,3 +175,12 @@ class HealthMonitor:
             health=health,
         )
         self._known[target.slot] = InstanceHealth(target=target, state=state, health=health)
+
+
+def _published_state(target: Target, health: HealthState) -> InstanceState:
+    state = _STATES[health.status] if target.settings.enabled else InstanceState.UP
+    if target.drain is DrainPhase.DRAINED:
+        return InstanceState.DOWN
+    if target.drain is DrainPhase.DRAINING and state is not InstanceState.DOWN:
+        return InstanceState.DRAINING
+    return state

@@ -115,6 +115,8 @@ def _affinity_line(exchange: Exchange, head: ResponseHead) -> bytes:
         return b""
     if bound is not None and pool.may_serve_bound(bound):
         return b""
+    if instance.connections.is_retired:  # removed while it answered: nobody is bound to it now
+        return b""
     fields = head.fields
     if not may_carry_cookie(
         exchange.method,

@@ -57,8 +57,16 @@ from poruwa.rules.speed import (
 
 TICK_SECONDS = 0.05
 _NO_COUNTS = SlotCounts(answered=0, failed=0, latency_micros=0, in_a_row=0)
-# Nobody listens there: no panic makes such an instance worth a try.
-_ABSENT = frozenset((CheckReason.REFUSED, CheckReason.UNREACHABLE))
+# Nobody listens there, or (down although the checks found nothing wrong) it was drained: no panic
+# makes such an instance worth a try.
+_ABSENT = frozenset(
+    (
+        CheckReason.REFUSED,
+        CheckReason.UNREACHABLE,
+        CheckReason.PASSED,
+        CheckReason.NOT_CHECKED,
+    )
+)
 _MICROS = 1e6
 
 _log = structlog.get_logger(component="health")

@@ -49,6 +49,7 @@ from poruwa.gateway.local_bus import (
     MetricsRequest,
     Prepared,
     Ready,
+    Topology,
 )
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.observe.access_log import AccessLog
@@ -86,6 +87,7 @@ class Worker:
             raise ConfigError(f"{error}; {_OTHER_VERSION}") from error
         self._row = WorkerRow(self._shared, self._index, generation=self._generation)
         self._gateway: Gateway | None = None
+        self._topology: Topology | None = None  # newer than what we were configured with
         self._acceptors: list[Acceptor] = []
         self._is_accepting = False
         self._ending: asyncio.Future[None] | None = None
@@ -127,9 +129,14 @@ class Worker:
     def _take_message(self, message: Message) -> None:
         match message:
             case Configure():
+                self._topology = None
                 self._begin_step(self._configure(message))
             case Accept():
                 self._begin_step(self._accept())
+            case Topology():
+                self._topology = message
+                if self._gateway is not None:
+                    self._gateway.update_topology(message)
             case Drain():
                 self._begin_drain(message)
             case MetricsRequest() if self._gateway is not None:
@@ -167,6 +174,8 @@ class Worker:
             for listener in policy.listeners
         ]
         self._gateway = gateway
+        if self._topology is not None:
+            gateway.update_topology(self._topology)
         gateway.start()
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no pass needs to look at it

@@ -17,10 +17,11 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -29,19 +30,24 @@ from poruwa.clock import SystemClock
 from poruwa.config.model import Policy
 from poruwa.config.wire import encode_policy
 from poruwa.errors import PoruwaError, StackError
-from poruwa.gateway.active_health import HealthMonitor, InstanceHealth, Target
-from poruwa.gateway.admin import AdminServer, make_admin_app, require_token
-from poruwa.gateway.local_bus import Configure, InstanceEntry, PoolTopology, Topology
+from poruwa.gateway.active_health import HealthMonitor, InstanceHealth
+from poruwa.gateway.admin import AdminServer, listener_access, make_admin_app
+from poruwa.gateway.local_bus import Configure, Topology
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
 from poruwa.observe.metrics import render_prometheus
 from poruwa.rules.ejection import PassiveState, Standing
 from poruwa.rules.speed import UNLIMITED
-from poruwa.stack.reload import InForce, PolicySource, Reloads, Verb
+from poruwa.stack.commands import Commands, InstanceVerbs, NoArguments, Verb
+from poruwa.stack.kept_changes import KeptChanges
+from poruwa.stack.reload import InForce, PolicySource, ReloadReport, Reloads
+from poruwa.stack.reload import Verb as Replacing
 from poruwa.stack.snapshots import SnapshotKeeper
 from poruwa.stack.sockets import bound_address, open_listener
 from poruwa.stack.stopping import StopRequest, is_on_terminal, stop_on_signals
 from poruwa.stack.supervisor import Supervisor
+from poruwa.stack.topology import TICK_SECONDS, RunningTopology
+from poruwa.stack.topology_status import change_status, pool_statuses
 from poruwa.stack.workers import (
     LEAST_ROWS,
     OLD_EPOCHS,
@@ -51,23 +57,34 @@ from poruwa.stack.workers import (
     worker_name,
 )
 
-ADMIN = "admin"  # its name among inherited sockets; no listener may have it
+# Their names among inherited sockets; no listener may have them.
+ADMIN, CONTROL = "admin", "control"
 
 _log = structlog.get_logger(component="gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySockets:
-    """Open sockets of a gateway: of its listeners by name, and of the admin listener."""
+    """Open sockets of a gateway: of its listeners by name, and of what operators use.
+
+    ``admin`` is at ``admin.address``, ``control`` at ``admin.socket``; either may be missing.
+    """
 
     listeners: Mapping[str, socket.socket]
     admin: socket.socket | None
+    control: socket.socket | None = None
+
+    @property
+    def for_operators(self) -> dict[str, socket.socket]:
+        """By their names among inherited sockets, as far as they are there."""
+        named = {ADMIN: self.admin, CONTROL: self.control}
+        return {name: sock for name, sock in named.items() if sock is not None}
 
     def close(self) -> None:
         """Close our copies; connections they hold are refused once no process has one."""
         self.close_listeners()
-        if self.admin is not None:
-            self.admin.close()
+        for sock in self.for_operators.values():
+            sock.close()
 
     def close_listeners(self) -> None:
         for sock in self.listeners.values():
@@ -84,67 +101,52 @@ def open_gateway_sockets(
     """
     given = dict(inherited or {})
     opened: dict[str, socket.socket] = {}
+    address, control = policy.admin.address, policy.admin.socket
     try:
         for listener in policy.listeners:
             opened[listener.name] = given.get(listener.name) or open_listener(listener.address)
-        admin = given.get(ADMIN)
-        if admin is None and policy.admin.address is not None:
-            admin = open_listener(policy.admin.address, option="--admin")
+        listeners = dict(opened)
+        if ADMIN not in given and address is not None:
+            opened[ADMIN] = open_listener(address, option="--admin", private=True)
+        if CONTROL not in given and control is not None:
+            where = f"unix:{Path(control).absolute()}"
+            opened[CONTROL] = open_listener(where, option="--control", private=True)
     except StackError:
         for sock in opened.values():
             sock.close()
         raise
-    return GatewaySockets(listeners=opened, admin=admin)
-
-
-def make_topology(
-    policy: Policy, *, max_instances: int, before: tuple[Topology, ...] = ()
-) -> Topology:
-    """Give every instance of ``policy`` a slot of the shared memory.
-
-    Args:
-        before: topologies that workers still run by, the latest last. An instance that stays keeps
-            its slot; a slot of one that went counts its last requests until they are over.
-
-    Raises:
-        StackError: more instances than slots.
-    """
-    known = {
-        (pool.name, entry.name, entry.address): entry.slot
-        for topology in before
-        for pool in topology.pools
-        for entry in pool.instances
-    }
-    free = iter(sorted(set(range(max_instances)) - set(known.values())))
-    pools: list[PoolTopology] = []
-    for pool in policy.pools:
-        entries = []
-        for instance in pool.instances:
-            slot = known.get((pool.name, instance.name, instance.address))
-            slot = next(free, None) if slot is None else slot
-            if slot is None:
-                raise StackError(f"There are more instances than the {max_instances} it can hold.")
-            entries.append(InstanceEntry(slot, instance.name, instance.address, instance.weight))
-        pools.append(PoolTopology(pool.name, entries))
-    return Topology(pools)
+    named = given | opened
+    return GatewaySockets(listeners=listeners, admin=named.get(ADMIN), control=named.get(CONTROL))
 
 
 class GatewayControl:
     """One gateway; an `AdminSource`, and `Reloadable`. Use `run`."""
 
-    def __init__(self, policy: Policy, sockets: GatewaySockets, source: PolicySource) -> None:
-        self._admin = sockets.admin
+    def __init__(
+        self, policy: Policy, sockets: GatewaySockets, source: PolicySource, kept: KeptChanges
+    ) -> None:
+        self._for_operators = sockets.for_operators
         self._source = source
         self._started_at = time.time()
         self._started = time.monotonic()
         self._is_stopping = False
         count = worker_count(policy)
         self._shared = SharedState.create(max_workers=max(LEAST_ROWS, (OLD_EPOCHS + 2) * count))
-        topology = make_topology(policy, max_instances=self._shared.max_instances)
-        self.in_force = InForce(policy=policy, listeners=sockets.listeners, topology=topology)
+        self.topology = RunningTopology(
+            policy,
+            kept=kept,
+            capacity=self._shared.max_instances,
+            in_flight=self._shared.in_flight,
+            is_held=lambda slot: self.workers.holds(slot),
+            on_change=self._take_topology,
+            clock=SystemClock(),
+        )
+        self.in_force = InForce(
+            policy=policy, listeners=sockets.listeners, topology=self.topology.message
+        )
         self.judge = Judge(self._shared, policy.pools, clock=SystemClock())
         self._health = HealthMonitor(
-            self.judge, self._targets(self.in_force), clock=SystemClock(), random=random.random
+            self.judge, self.topology.targets, clock=SystemClock(), random=random.random
         )
         self._supervisor = Supervisor()
         self.workers = WorkerGroup(
@@ -158,6 +160,16 @@ class GatewayControl:
             lambda row, seconds: self.workers.hub.request_metrics(row, timeout_seconds=seconds),
         )
         self.reloads = Reloads(self, source)
+        instances = InstanceVerbs(self.topology, clock=SystemClock())
+        self._commands = Commands(
+            {
+                **instances.verbs,
+                "reload": Verb(NoArguments, lambda _: self._replace_workers(self.reloads.reload())),
+                "upgrade": Verb(
+                    NoArguments, lambda _: self._replace_workers(self.reloads.upgrade())
+                ),
+            }
+        )
 
     async def run(self) -> None:
         """Run until a signal asks for the end, then drain.
@@ -173,8 +185,8 @@ class GatewayControl:
             raise first_error(errors) from None
         finally:
             self._close_listeners()
-            if self._admin is not None:
-                self._admin.close()
+            for sock in self._for_operators.values():
+                sock.close()
             self._shared.close()
 
     # As `Reloadable`.
@@ -189,12 +201,7 @@ class GatewayControl:
 
     def topology_for(self, policy: Policy) -> Topology:
         """Return the instances of ``policy``; those that stay keep their slots."""
-        old = [epoch.settings.configure.topology for epoch in self.workers.old]
-        return make_topology(
-            policy,
-            max_instances=self._shared.max_instances,
-            before=(*old, self.in_force.topology),
-        )
+        return self.topology.preview(policy)
 
     def settings_for(self, wanted: InForce) -> WorkerSettings:
         """Return what workers are started with."""
@@ -210,7 +217,14 @@ class GatewayControl:
         """Run by ``wanted`` from now on: check its instances, tell its listeners."""
         self.in_force = wanted
         self.judge.configure(wanted.policy.pools)
-        self._health.update(self._targets(wanted))
+        self.topology.set_policy(wanted.policy)
+        self._take_topology()  # what was prepared may be older than the last command
+
+    def _take_topology(self) -> None:
+        """Pass on which instances there are now: checks first, so that verdicts are there."""
+        self.in_force = replace(self.in_force, topology=self.topology.message)
+        self._health.update(self.topology.targets)
+        self.workers.set_topology(self.in_force.topology)
 
     # As `AdminSource`.
 
@@ -239,8 +253,24 @@ class GatewayControl:
                 for epoch in self.workers.epochs
                 for row in epoch.rows
             ],
+            "pools": pool_statuses(self.topology, self._health),
             "instances": [self._instance_status(known) for known in self._health.instances],
+            "changes_kept": str(self.topology.kept.path) if self.topology.kept.path else None,
         }  # fmt: skip
+
+    async def command(
+        self, verb: str, arguments: Mapping[str, Any], *, who: str
+    ) -> Mapping[str, Any]:
+        """Carry out a command of the admin listener."""
+        reason = self.reason_not_to_reload()
+        if reason is not None:
+            raise StackError(f"Not now: {reason}.", retryable=True, status_hint=503)
+        return await self._commands.run(verb, arguments, who=who)
+
+    async def _replace_workers(self, doing: Awaitable[ReloadReport]) -> Mapping[str, Any]:
+        report = await doing
+        text = f"{report.verb} done in {report.seconds:.1f} s by {report.workers} workers"
+        return {"text": text, **report.tree()}
 
     def not_ready_reasons(self) -> list[str]:
         """Return what is missing before clients are served as the policy says."""
@@ -252,7 +282,7 @@ class GatewayControl:
         for pool in self.in_force.policy.pools:
             states = [known.state for known in self._health.instances
                       if known.target.pool == pool.name]  # fmt: skip
-            if states and InstanceState.UP not in states:
+            if (states or pool.instances) and InstanceState.UP not in states:
                 reasons.append(f"no instance of pool {pool.name} is up")
         return reasons
 
@@ -270,10 +300,11 @@ class GatewayControl:
         return render_prometheus(total)
 
     async def _serve(self, group: asyncio.TaskGroup, request: StopRequest) -> None:
-        admin = self._start_admin(group)
+        servers = self._start_admin(group)
         tasks = [
             group.create_task(self._health.run(), name="health checks"),
             group.create_task(self.judge.run(), name="judge"),
+            group.create_task(self._watch_drains(), name="drains"),
         ]
         starting = group.create_task(self._start_workers())
         asked = group.create_task(request.asked.wait())
@@ -288,8 +319,13 @@ class GatewayControl:
         await self._drain(request)
         for task in tasks:
             task.cancel()
-        if admin is not None:
-            admin.stop()
+        for server in servers:
+            server.stop()
+
+    async def _watch_drains(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.topology.tick()
 
     async def _start_workers(self) -> None:
         wanted = self.in_force
@@ -297,9 +333,9 @@ class GatewayControl:
         await self.workers.open(epoch)
 
     def _signal_actions(self) -> dict[signal.Signals, Callable[[], None]]:
-        actions = {signal.SIGUSR2: lambda: self.reloads.on_signal(Verb.UPGRADE)}
+        actions = {signal.SIGUSR2: lambda: self.reloads.on_signal(Replacing.UPGRADE)}
         if not is_on_terminal():
-            actions[signal.SIGHUP] = lambda: self.reloads.on_signal(Verb.RELOAD)
+            actions[signal.SIGHUP] = lambda: self.reloads.on_signal(Replacing.RELOAD)
         return actions
 
     async def _drain(self, request: StopRequest) -> None:
@@ -320,39 +356,26 @@ class GatewayControl:
         for sock in self.in_force.listeners.values():
             sock.close()
 
-    def _start_admin(self, group: asyncio.TaskGroup) -> AdminServer | None:
-        sock, section = self._admin, self.in_force.policy.admin
-        if sock is None:
-            return None
+    def _start_admin(self, group: asyncio.TaskGroup) -> list[AdminServer]:
+        section = self.in_force.policy.admin
         secret = None if section.token is None else section.token.reveal()
-        server = AdminServer(make_admin_app(self, token=require_token(bound_address(sock), secret)))
-        group.create_task(server.run_on(sock), name="admin listener")
-        return server
+        servers = []
+        for name, sock in self._for_operators.items():
+            access = listener_access(bound_address(sock), secret)
+            servers.append(AdminServer(make_admin_app(self, access)))
+            group.create_task(servers[-1].run_on(sock), name=f"{name} listener")
+        return servers
 
     def _log_ready(self) -> None:
-        admin = self._admin
+        where = {name: bound_address(sock) for name, sock in self._for_operators.items()}
         _log.info(
             "ready",
             listeners=" ".join(map(bound_address, self.in_force.listeners.values())),
-            admin=bound_address(admin) if admin is not None else "none",
+            admin=where.get(ADMIN, "none"),
+            control=where.get(CONTROL, "none"),
             workers=len(self.workers.rows),
             seconds=round(time.monotonic() - self._started, 2),
         )
-
-    def _targets(self, wanted: InForce) -> list[Target]:
-        health = {pool.name: pool.health for pool in wanted.policy.pools}
-        return [
-            Target(
-                slot=entry.slot,
-                pool=pool.name,
-                name=entry.name,
-                address=entry.address,
-                weight=entry.weight,
-                settings=health[pool.name],
-            )
-            for pool in wanted.topology.pools
-            for entry in pool.instances
-        ]
 
     def _worker_status(self, row: int, epoch: int) -> dict[str, Any]:
         view = self._shared.worker(row)
@@ -374,16 +397,16 @@ class GatewayControl:
         }
 
     def _instance_status(self, known: InstanceHealth) -> dict[str, Any]:
-        slot = known.target.slot
+        target = known.target
+        slot = target.slot
         judged = self.judge.find(slot)
         passive = judged.passive if judged is not None else PassiveState()
-        published = InstanceState(self._shared.state(slot))
         return {
-            "pool": known.target.pool,
-            "name": known.target.name,
-            "address": known.target.address,
-            "state": published.name.lower(),
-            "checks": known.state.name.lower(),
+            "pool": target.pool,
+            "name": target.name,
+            "address": target.address,
+            "state": InstanceState(self._shared.state(slot)).name.lower(),
+            "checks": known.health.status.value,
             "reason": known.health.reason.value,
             "detail": known.health.detail,
             "since": _iso(known.health.since),
@@ -400,6 +423,7 @@ class GatewayControl:
             "in_flight_by_worker": [
                 self._shared.in_flight_of(slot, row) for row in self.workers.rows
             ],
+            **change_status(self.topology, target, in_flight=self._shared.in_flight(slot)),
         }
 
 

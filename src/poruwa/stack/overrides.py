@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from poruwa.config.address import parse_address
 from poruwa.config.model import Instance, Listener, Policy
 from poruwa.errors import ConfigError
 
 NO_ADDRESS = "none"  # --admin none
+CONTROL_SOCKET = "control.sock"  # in the state folder of a gateway alone
 
 
 def with_listen(policy: Policy, listen: Sequence[str]) -> Policy:
@@ -43,6 +45,19 @@ def with_admin(policy: Policy, admin: str | None) -> Policy:
         return dataclasses.replace(policy, admin=dataclasses.replace(policy.admin, address=None))
     _require_address(admin, "--admin")
     return dataclasses.replace(policy, admin=dataclasses.replace(policy.admin, address=admin))
+
+
+def with_control(policy: Policy, control: Path | None, state: Path | None) -> Policy:
+    """Return ``policy`` with the control socket of ``--control``, else of the folder ``state``.
+
+    A folder that keeps changes has a socket to make them by, which the command line finds there.
+    """
+    if control is None and state is not None and policy.admin.socket is None:
+        control = state / CONTROL_SOCKET
+    if control is None:
+        return policy
+    admin = dataclasses.replace(policy.admin, socket=str(control.absolute()))
+    return dataclasses.replace(policy, admin=admin)
 
 
 def with_workers(policy: Policy, workers: int | None) -> Policy:

@@ -226,8 +226,8 @@ class Reloads:
         assert old is not None
         settings = gateway.settings_for(wanted)
         epoch = await gateway.workers.prepare(worker_count(wanted.policy), settings)
-        gateway.adopt(wanted)
         try:
+            gateway.adopt(wanted)
             await gateway.workers.open(epoch)
         except BaseException:
             gateway.adopt(before)
@@ -240,6 +240,7 @@ def needs_restart(before: Policy, after: Policy) -> tuple[str, ...]:
     """Return the settings that differ and that a running gateway, or stack, cannot change."""
     pairs: dict[str, tuple[object, object]] = {
         "admin.address": (before.admin.address, after.admin.address),
+        "admin.socket": (before.admin.socket, after.admin.socket),
         "admin.token": (_token(before), _token(after)),
         "logs.format": (before.logs.format, after.logs.format),
         # Read by `poruwa up`, which starts these parts.

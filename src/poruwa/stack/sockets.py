@@ -22,12 +22,15 @@ _LISTENING = "0A"  # state column of /proc/net/tcp: TCP_LISTEN
 _ANSWER_SECONDS = 1.0
 
 
-def open_listener(address_text: str, *, option: str = "--listen") -> socket.socket:
+def open_listener(
+    address_text: str, *, option: str = "--listen", private: bool = False
+) -> socket.socket:
     """Return a listening, non-blocking socket at ``address_text``.
 
     Args:
         address_text: ``host:port``, ``[v6]:port``, ``:port`` (all interfaces) or ``unix:/path``.
         option: what the message of an error tells to change.
+        private: whether a Unix socket is for its owner only (mode 0600).
 
     Raises:
         StackError: in use (naming the holder when /proc tells), not allowed, or no such address.
@@ -37,7 +40,9 @@ def open_listener(address_text: str, *, option: str = "--listen") -> socket.sock
     except ValueError as error:
         raise StackError(f"{option}: {error}.") from error
     try:
-        return _open_unix(address.path) if address.is_unix else _open_tcp(address)
+        if address.is_unix:
+            return _open_unix(address.path, private=private)
+        return _open_tcp(address)
     except OSError as error:
         raise StackError(_why_not(address, error, option)) from error
 
@@ -130,7 +135,7 @@ def _open_tcp(address: Address) -> socket.socket:
     return sock
 
 
-def _open_unix(path: str) -> socket.socket:
+def _open_unix(path: str, *, private: bool) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
             if _answers(path):
@@ -138,6 +143,8 @@ def _open_unix(path: str) -> socket.socket:
             os.unlink(path)  # left over by a process that is gone
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if private:
+            os.fchmod(sock.fileno(), 0o600)  # Linux binds with this mode: never open to others
         sock.bind(path)
         sock.listen(BACKLOG)
     except OSError:

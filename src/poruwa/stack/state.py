@@ -2,6 +2,7 @@
 
     lock          held (flock) by the running stack, holds its pid
     stack.json    addresses and pids of the running stack, for ``poruwa status``
+    runtime.json  what operators changed while it ran (``stack.kept_changes``)
     secrets       keys made on the first run, NAME=VALUE, mode 0600
     database/     the embedded database's files
     logs/         access log
@@ -64,12 +65,12 @@ class StateFolder:
         known |= {name: secrets.token_urlsafe(_SECRET_BYTES) for name in missing}
         if missing:
             text = "".join(f"{name}={value}\n" for name, value in known.items())
-            _write_atomically(path, text.encode())
+            write_atomically(path, text.encode())
         return {name: known[name] for name in wanted}
 
     def remember(self, name: str, value: object) -> None:
         """Keep a small value over runs."""
-        _write_atomically(self.path / name, str(value).encode())
+        write_atomically(self.path / name, str(value).encode())
 
     def recall(self, name: str) -> str | None:
         """Return what `remember` kept, None when there is nothing."""
@@ -84,7 +85,7 @@ class StateFolder:
         Raises:
             StackError: the disk is full, or the folder went away.
         """
-        _write_atomically(
+        write_atomically(
             self.report_path, msgspec.json.format(msgspec.json.encode(report), indent=2)
         )
 
@@ -104,7 +105,7 @@ def open_state(path: Path, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Itera
         StackError: in use, not writable, or on a disk with too little space.
     """
     path = path.absolute()
-    with _plain_words(path):
+    with plain_words(path):
         path.mkdir(parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
@@ -112,7 +113,7 @@ def open_state(path: Path, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Itera
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(lock, path)
-        with _plain_words(path):
+        with plain_words(path):
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         with _socket_folder(path) as sockets:
@@ -176,7 +177,7 @@ def _locked_by(lock: int) -> int | None:
 def _socket_folder(path: Path) -> Iterator[Path]:
     inside = path / "run"
     if len(os.fsencode(inside)) <= _SOCKET_FOLDER_BYTES:
-        with _plain_words(path):
+        with plain_words(path):
             shutil.rmtree(inside, ignore_errors=True)  # sockets of a run that was killed
             inside.mkdir(mode=0o700)
         try:
@@ -189,8 +190,12 @@ def _socket_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _plain_words(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into what a person can act on."""
+def plain_words(path: Path) -> Iterator[None]:
+    """Turn errors of the file system, in the state folder ``path``, into clear words.
+
+    Raises:
+        StackError: instead of an OSError within the block.
+    """
     try:
         yield
     except OSError as error:
@@ -204,14 +209,22 @@ def _plain_words(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is for its owner only, so that a reader sees the old or the new whole."""
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is for its owner only, so that a reader sees the old or the new whole.
+
+    Raises:
+        StackError: the disk is full, or the folder went away.
+    """
     beside = path.with_name(f"{path.name}.new")
-    with _plain_words(path.parent):
+    with plain_words(path.parent):
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, data)
+        with os.fdopen(file, "wb") as written:
+            written.write(data)
+            written.flush()
             os.fsync(file)
-        finally:
-            os.close(file)
         beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # the rename, too, outlives a loss of power
+        finally:
+            os.close(folder)

@@ -27,7 +27,6 @@ from poruwa.stack.child import Output, ProcessSpec, start_child
 from poruwa.stack.database import PART_NAME as DATABASE_PART
 from poruwa.stack.database import choose_port, database_plan, embedded_url, external_url
 from poruwa.stack.gateway import (
-    ADMIN,
     GatewaySockets,
     first_error,
     open_gateway_sockets,
@@ -39,7 +38,13 @@ from poruwa.stack.instances import (
     socket_path,
     until_healthy,
 )
-from poruwa.stack.overrides import with_admin, with_listen, with_workers
+from poruwa.stack.overrides import (
+    NO_ADDRESS,
+    with_admin,
+    with_control,
+    with_listen,
+    with_workers,
+)
 from poruwa.stack.sockets import bound_address, describe_listeners
 from poruwa.stack.state import StateFolder, disk_full, open_state
 from poruwa.stack.stopping import StopRequest, stop_on_signals
@@ -102,7 +107,7 @@ async def run_stack(options: UpOptions, *, on_ready: Callable[[StackReport], Non
         configure_logging(
             log_format=options.log_format or policy.logs.format, level=policy.logs.level
         )
-        sockets = open_gateway_sockets(_with_admin_socket(policy, state))
+        sockets = open_gateway_sockets(_with_control_socket(policy, state))
         try:
             await Stack(options, policy, state, sockets, environ, on_ready).run()
         finally:
@@ -121,12 +126,14 @@ class Stack:
         environ: dict[str, str],
         on_ready: Callable[[StackReport], None],
     ) -> None:
-        assert sockets.admin is not None
+        assert sockets.control is not None
         self._options = options
         self._policy = policy
         self._state = state
         self._sockets = sockets
-        self._admin = bound_address(sockets.admin)
+        self._control = bound_address(sockets.control)
+        # Where people and Prometheus ask; the control socket tells the same.
+        self._admin = self._control if sockets.admin is None else bound_address(sockets.admin)
         self._environ = environ
         self._on_ready = on_ready
         self._started = time.monotonic()
@@ -216,16 +223,17 @@ class Stack:
             raise StackError(f"{_SEED_PART} {describe_exit(code)}.{shown_lines(child.last_lines)}")
 
     def _gateway_plan(self) -> PartPlan:
-        inherited = dict(self._sockets.listeners)
-        assert self._sockets.admin is not None
-        inherited[ADMIN] = self._sockets.admin
+        inherited = {**self._sockets.listeners, **self._sockets.for_operators}
         arguments = ["--policy", str(self._options.policy), "--inherit"]
         arguments.append(describe_listeners(inherited))
         arguments += ["--log-format", "json"]
         if self._options.workers is not None:  # else by the policy, which a reload reads again
             arguments += ["--workers", str(self._options.workers)]
         access_log = str(self._state.access_log) if self._policy.logs.access else "none"
-        arguments += ["--access-log", access_log]
+        arguments += ["--access-log", access_log, "--state", str(self._state.path)]
+        arguments += ["--control", self._control.removeprefix("unix:")]
+        if self._sockets.admin is None:
+            arguments += ["--admin", NO_ADDRESS]
         for text in self._options.listen:
             arguments += ["--listen", text]
         for name, pool in self._instances.items():
@@ -246,7 +254,7 @@ class Stack:
         return PartPlan(
             name=GATEWAY_PART,
             make_spec=lambda generation: spec,
-            wait_ready=lambda child: until_healthy(reachable(self._admin), readiness),
+            wait_ready=lambda child: until_healthy(self._control, readiness),
             ready_seconds=GATEWAY_READY_SECONDS,
         )
 
@@ -285,6 +293,7 @@ class Stack:
                     "site": report.site,
                     "urls": report.urls,
                     "admin": report.admin,
+                    "control": self._control,
                     "database": self._database_place,
                     "pids": report.pids,
                     "started_in_seconds": report.seconds if self._is_ready else None,
@@ -320,11 +329,11 @@ class Stack:
         return error
 
 
-def _with_admin_socket(policy: Policy, state: StateFolder) -> Policy:
-    """A gateway without admin listener gets a private one: its readiness must be known."""
-    if policy.admin.address is not None:
+def _with_control_socket(policy: Policy, state: StateFolder) -> Policy:
+    """A stack's gateway always has a private socket: for commands, and to know its readiness."""
+    if policy.admin.socket is not None:
         return policy
-    return with_admin(policy, f"unix:{state.sockets / 'admin.sock'}")
+    return with_control(policy, state.sockets / "admin.sock", None)
 
 
 def reachable(address_text: str) -> str:

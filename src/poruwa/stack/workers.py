@@ -24,7 +24,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import structlog
@@ -43,6 +43,7 @@ from poruwa.gateway.local_bus import (
     MetricsReply,
     Prepared,
     Ready,
+    Topology,
 )
 from poruwa.gateway.shared_state import SharedState
 from poruwa.stack.child import Child, Output, ProcessSpec
@@ -229,6 +230,29 @@ class WorkerGroup:
                 for each in steps:
                     await each.is_draining.wait()
 
+    def set_topology(self, topology: Topology) -> None:
+        """Tell all workers, and those that will replace them, which instances there are now.
+
+        Workers of an older policy may have pools that there are no longer; those stay as they are.
+        """
+        for epoch in self._all_epochs():
+            configure = epoch.settings.configure
+            merged = Configure(configure.policy, updated_pools(configure.topology, topology))
+            epoch.settings = replace(epoch.settings, configure=merged)
+        self.hub.broadcast(topology)
+
+    def holds(self, slot: int) -> bool:
+        """Tell whether workers still know an instance in ``slot``."""
+        return any(
+            entry.slot == slot
+            for epoch in self._all_epochs()
+            for pool in epoch.settings.configure.topology.pools
+            for entry in pool.instances
+        )
+
+    def _all_epochs(self) -> list[Epoch]:
+        return [epoch for epoch in (self._next, self.current, *self.old) if epoch is not None]
+
     async def drain(self) -> None:
         """Ask all workers to end their work, and return when they are gone."""
         self._is_draining = True
@@ -394,6 +418,12 @@ class WorkerGroup:
         """Kill a worker's process; a new one takes its place unless it was replaced already."""
         _log.error("worker is killed", worker=row, reason=reason)
         self._supervisor.kill(worker_name(row), reason)
+
+
+def updated_pools(before: Topology, after: Topology) -> Topology:
+    """Return ``before`` with the pools that ``after`` has as they are there."""
+    pools = {pool.name: pool for pool in after.pools}
+    return Topology([pools.get(pool.name, pool) for pool in before.pools])
 
 
 def worker_count(policy: Policy) -> int:

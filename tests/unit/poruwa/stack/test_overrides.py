@@ -7,9 +7,9 @@ import pytest
 from poruwa.config.load import default_policy, parse_policy
 from poruwa.config.model import Policy
 from poruwa.errors import ConfigError
-from poruwa.stack.gateway import make_topology
 from poruwa.stack.generated import generated_secret_names
 from poruwa.stack.overrides import with_admin, with_listen, with_upstreams, with_workers
+from poruwa.stack.topology import make_topology
 
 TWO_POOLS = """
 [listeners.http]
