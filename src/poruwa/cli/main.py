@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from poruwa.cli.config import app as config_app
+from poruwa.cli.explain import explain
 from poruwa.cli.gateway import gateway
 from poruwa.cli.instances import add, drain, remove, undrain, weight
 from poruwa.cli.status import status
@@ -49,6 +50,7 @@ def root(
 app.command()(up)
 app.command()(gateway)
 app.command()(status)
+app.command()(explain)
 for verb in (add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from poruwa.config.model import AffinityFailover, AffinityFallback, Policy, Pool, Route
-from poruwa.errors import StackError
+from poruwa.errors import ErrorSource, StackError
 from poruwa.gateway.local_bus import InstanceEntry, Topology
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.selection import HASH_METHODS, NOBODY, Selector
@@ -34,8 +35,7 @@ _STATE_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request as it is asked about.
 
     Attributes:
@@ -46,7 +46,7 @@ class Question:
 
     url: str
     method: str = "GET"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     client: str = "127.0.0.1"
 
 
@@ -78,14 +78,18 @@ class Explainer:
         Raises:
             StackError: what was asked about is no request this gateway could get.
         """
-        parts = urlsplit(question.url)
+        parts = urlsplit(question.url)  # of an absolute URL or a path
         target = parts.path or "/"
         try:
             path = normalise_path(target.encode("ascii"))
         except UnicodeEncodeError:
             path = None
         if path is None:
-            raise StackError(f"{target!r} is answered with 400: write it as a browser sends it.")
+            raise StackError(
+                f"{target!r} is answered with 400: write it as a browser sends it.",
+                source=ErrorSource.CLIENT,
+                status_hint=422,
+            )
         host = parts.netloc.encode().lower()
         answer: dict[str, Any] = {
             "url": question.url,

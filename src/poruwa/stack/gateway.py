@@ -39,6 +39,7 @@ from poruwa.observe.metrics import render_prometheus
 from poruwa.rules.ejection import PassiveState, Standing
 from poruwa.rules.speed import UNLIMITED
 from poruwa.stack.commands import Commands, InstanceVerbs, NoArguments, Verb
+from poruwa.stack.explain import Explainer, Question
 from poruwa.stack.kept_changes import KeptChanges
 from poruwa.stack.reload import InForce, PolicySource, ReloadReport, Reloads
 from poruwa.stack.reload import Verb as Replacing
@@ -164,6 +165,7 @@ class GatewayControl:
         self._commands = Commands(
             {
                 **instances.verbs,
+                "explain": Verb(Question, self._explain),
                 "reload": Verb(NoArguments, lambda _: self._replace_workers(self.reloads.reload())),
                 "upgrade": Verb(
                     NoArguments, lambda _: self._replace_workers(self.reloads.upgrade())
@@ -219,6 +221,16 @@ class GatewayControl:
         self.judge.configure(wanted.policy.pools)
         self.topology.set_policy(wanted.policy)
         self._take_topology()  # what was prepared may be older than the last command
+
+    async def _explain(self, question: Question) -> Mapping[str, Any]:
+        explainer = Explainer(
+            self.in_force.policy,
+            self.in_force.topology,
+            self._shared,
+            self.judge,
+            patience=self._snapshots.total().patience,
+        )
+        return explainer.explain(question)
 
     def _take_topology(self) -> None:
         """Pass on which instances there are now: checks first, so that verdicts are there."""
