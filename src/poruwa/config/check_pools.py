@@ -6,6 +6,7 @@ import ipaddress
 from pathlib import Path as FilePath
 
 from poruwa.config.address import Address, parse_address
+from poruwa.config.check_discovery import check_discovery
 from poruwa.config.model import (
     BalancingMethod,
     Health,
@@ -55,6 +56,7 @@ def check_pools(policy: Policy, findings: Findings) -> None:
     for pool in policy.pools:
         path: Path = ("pools", pool.name)
         _check_instances(policy, pool, path, findings)
+        check_discovery(pool, path, findings)
         _check_addresses(policy, pool, path, findings)
         _check_method(pool, path, findings)
         _check_health(pool.health, (*path, "health"), findings)
@@ -159,16 +161,11 @@ def _check_limits(policy: Policy, findings: Findings) -> None:
 
 
 def _check_instances(policy: Policy, pool: Pool, path: Path, findings: Findings) -> None:
-    if pool.discovery is not None and not pool.instances and not pool.count:
-        findings.refuse(
-            (*path, "discovery"),
-            "comes with the balancer stage; until then list instances as well",
-        )
-    elif not pool.instances and not pool.count:
+    if not pool.instances and not pool.count and pool.discovery is None:
         findings.refuse(
             path,
-            'has neither instances nor count; write instances = ["host:port"], or count = 3 for '
-            "`poruwa up` to start them",
+            'has neither instances nor count; write instances = ["host:port"], count = 3 for '
+            "`poruwa up` to start them, or discovery to look them up",
         )
     if pool.count and policy.stack.application is None:
         findings.refuse(
@@ -223,7 +220,8 @@ def _check_method(pool: Pool, path: Path, findings: Findings) -> None:
             (*path, "method"),
             'round-robin ignores the weights of its instances; write "weighted-round-robin"',
         )
-    if pool.method is BalancingMethod.WEIGHTED_ROUND_ROBIN and len(weights) == 1:
+    is_weighted = pool.method is BalancingMethod.WEIGHTED_ROUND_ROBIN
+    if is_weighted and len(weights) == 1 and pool.discovery is None:
         findings.warn((*path, "method"), 'all weights are alike; "round-robin" does the same')
     if pool.method not in _HASH_METHODS and findings.positions.is_written((*path, "hash_key")):
         findings.warn(

@@ -61,6 +61,19 @@ def _check_upstream(text: str) -> None:
         raise ValueError(f'{text!r} names no host and port to connect to; write e.g. "app1:3000"')
 
 
+def _check_resolver(text: str) -> None:
+    address = parse_address(text)
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not the IP address and port of a DNS server, which a name would be "
+            'needed to find; write e.g. "127.0.0.1:8600"'
+        ) from None
+    if not address.port:
+        raise ValueError(f"{text!r} has port 0; DNS servers listen on 53, Consul on 8600")
+
+
 def _check_network(text: str) -> None:
     if text == "unix":
         return
@@ -169,6 +182,7 @@ FORMS: dict[str, Form] = {
     "": Form("text", lambda text: None),
     "address": Form('"host:port", "[::1]:port", ":port" or "unix:/path"', _check_address),
     "upstream": Form('"host:port", "[::1]:port" or "unix:/path"', _check_upstream),
+    "resolver": Form('"IP-address:port"', _check_resolver),
     "network-or-unix": Form('an address, a network or "unix"', _check_network),
     "name": _pattern(
         r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits and - _ .", '"app"'

@@ -109,8 +109,14 @@ def require_known_instances(pool: Pool) -> None:
     """Raise where a pool's addresses are not in the policy.
 
     Raises:
-        ConfigError: `poruwa up` starts its instances and chooses their addresses.
+        ConfigError: `poruwa up` starts its instances and chooses their addresses, or they are
+            looked up while the gateway runs.
     """
+    if pool.discovery is not None:
+        raise ConfigError(
+            f'Pool "{pool.name}" looks its instances up, and what is written here would not follow '
+            "them; render in front of the gateway, or list its instances without discovery."
+        )
     if not pool.instances:
         raise ConfigError(
             f'Pool "{pool.name}" has a count and no addresses, so nothing can be written in front '

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poruwa.config.check import find_contradictions
-from poruwa.config.model import Instance, Policy, Pool, Route, Scope
+from poruwa.config.model import DiscoveryKind, Instance, Policy, Pool, Route, Scope
 from poruwa.config.positions import Positions, find_positions
 from poruwa.config.problems import Findings, Problem
 from poruwa.config.reader import Reader
@@ -85,7 +85,7 @@ def read_policy(
     reader = Reader(findings, environ, folder)
     policy = reader.section(Policy, document, ())
     if policy is not None:
-        policy = _with_names(policy)
+        policy = _with_file_sources(_with_names(policy), folder)
         contradictions = Findings(findings.positions)
         if not reader.dropped:
             find_contradictions(policy, contradictions)
@@ -197,6 +197,19 @@ def _with_names(policy: Policy) -> Policy:
         routes=tuple(map(named_route, policy.routes)),
         pools=tuple(map(named_pool, policy.pools)),
     )
+
+
+def _with_file_sources(policy: Policy, folder: Path | None) -> Policy:
+    """Let files of instances start at ``folder``; whether a source is a file, its kind tells."""
+
+    def placed(pool: Pool) -> Pool:
+        section = pool.discovery
+        if folder is None or section is None or section.kind is not DiscoveryKind.FILE:
+            return pool
+        found = dataclasses.replace(section, source=str(folder / section.source))
+        return dataclasses.replace(pool, discovery=found)
+
+    return dataclasses.replace(policy, pools=tuple(map(placed, policy.pools)))
 
 
 def _without_shared_affinity(policy: Policy) -> Policy:

@@ -260,7 +260,7 @@ class DiscoveryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """Instances that are found instead of listed."""
+    """Instances that are found, beside or instead of listed ones. The last good answer stays."""
 
     kind: Annotated[
         DiscoveryKind,
@@ -269,18 +269,21 @@ class Discovery:
     source: Annotated[
         str,
         Setting(
-            why='"app.internal:3000", "_http._tcp.app.internal" or the path of a file with an '
-            "address a line.",
+            why='"app.internal:3000", "_http._tcp.app.internal" or the path of a file, relative to '
+            'the policy file, with a line "host:port weight=N name=X" for each instance.',
         ),
     ]
     refresh_seconds: Annotated[
         float,
-        Setting(
-            least=0.5,
-            most=3600,
-            why="Longest time between two looks; a TTL may be less.",
-        ),
+        Setting(least=0.5, most=3600, why="Longest time between two looks; a TTL may be less."),
     ] = 30.0
+    resolver: Annotated[
+        str | None,
+        Setting(
+            form="resolver",
+            why="The DNS server to ask, e.g. Consul's; else those of /etc/resolv.conf.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

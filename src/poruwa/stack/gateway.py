@@ -32,6 +32,7 @@ from poruwa.config.wire import encode_policy
 from poruwa.errors import PoruwaError, StackError
 from poruwa.gateway.active_health import HealthMonitor, InstanceHealth
 from poruwa.gateway.admin import AdminServer, listener_access, make_admin_app
+from poruwa.gateway.discovery import DiscoveryRunner
 from poruwa.gateway.local_bus import Configure, Topology
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
@@ -149,6 +150,9 @@ class GatewayControl:
         self._health = HealthMonitor(
             self.judge, self.topology.targets, clock=SystemClock(), random=random.random
         )
+        self._discovery = DiscoveryRunner(
+            policy.pools, on_found=self.topology.set_found, clock=SystemClock()
+        )
         self._supervisor = Supervisor()
         self.workers = WorkerGroup(
             self._supervisor,
@@ -220,6 +224,7 @@ class GatewayControl:
         self.in_force = wanted
         self.judge.configure(wanted.policy.pools)
         self.topology.set_policy(wanted.policy)
+        self._discovery.configure(wanted.policy.pools)
         self._take_topology()  # what was prepared may be older than the last command
 
     async def _explain(self, question: Question) -> Mapping[str, Any]:
@@ -265,7 +270,7 @@ class GatewayControl:
                 for epoch in self.workers.epochs
                 for row in epoch.rows
             ],
-            "pools": pool_statuses(self.topology, self._health),
+            "pools": pool_statuses(self.topology, self._health, self._discovery.pools),
             "instances": [self._instance_status(known) for known in self._health.instances],
             "changes_kept": str(self.topology.kept.path) if self.topology.kept.path else None,
         }  # fmt: skip
@@ -316,6 +321,7 @@ class GatewayControl:
         tasks = [
             group.create_task(self._health.run(), name="health checks"),
             group.create_task(self.judge.run(), name="judge"),
+            group.create_task(self._discovery.run(), name="discovery"),
             group.create_task(self._watch_drains(), name="drains"),
         ]
         starting = group.create_task(self._start_workers())

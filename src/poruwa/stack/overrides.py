@@ -97,7 +97,9 @@ def with_upstreams(policy: Policy, upstreams: Sequence[str]) -> Policy:
             known_instances.get(address) or Instance(name=f"{pool.name}.{number}", address=address)
             for number, address in enumerate(given.get(pool.name, ()), start=1)
         )
-        pools.append(dataclasses.replace(pool, instances=instances) if instances else pool)
+        if instances:
+            pool = dataclasses.replace(pool, instances=instances, discovery=None)
+        pools.append(pool)
     return dataclasses.replace(policy, pools=tuple(pools))
 
 
