@@ -16,6 +16,7 @@ from poruwa.cli.config import app as config_app
 from poruwa.cli.explain import explain
 from poruwa.cli.gateway import gateway
 from poruwa.cli.instances import add, drain, remove, undrain, weight
+from poruwa.cli.reload import reload, upgrade
 from poruwa.cli.status import status
 from poruwa.cli.up import up
 from poruwa.errors import FAILURE_PREFIX, PoruwaError
@@ -51,7 +52,7 @@ app.command()(up)
 app.command()(gateway)
 app.command()(status)
 app.command()(explain)
-for verb in (add, remove, drain, undrain, weight):
+for verb in (reload, upgrade, add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")
 

@@ -21,6 +21,7 @@ from poruwa.cli.target import (
     read_report,
 )
 from poruwa.errors import StackError
+from poruwa.units import format_duration
 
 NOT_READY = 1
 _POLL_SECONDS = 0.1
@@ -101,9 +102,52 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"  restarts {worker['restarts']}"
         for worker in found.get("workers", ())
     ]
+    for pool in found.get("pools", ()):
+        instances = [each for each in found["instances"] if each["pool"] == pool["name"]]
+        lines += _pool_lines(pool, instances)
+    return lines
+
+
+def _pool_lines(pool: dict[str, Any], instances: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    if "method" in pool:  # else one that the policy no longer has
+        lines.append(
+            f"  pool       {pool['name']}  {pool['method']}  {pool['up']} of {len(instances)} up"
+        )
+    for each in instances:
+        lines.append(
+            f"    {each['name']}  {each['state']} ({_why(each)})  since {each['since']}"
+            f"  weight {each['weight']}  in flight {each['in_flight']}  from {each['source']}"
+            f"{_changes(each)}"
+        )
+        if each["drain"] is not None and each["drain"]["phase"] == "draining":
+            lines.append(f"      {_drain(each['drain'])}")
+    lines += [f"    {name}  removed: `poruwa add {name}` puts it back" for name in
+              pool.get("removed", ())]  # fmt: skip
+    lines += [f"    {name}  passed over: its address is another's" for name in
+              pool.get("passed_over", ())]  # fmt: skip
     lines += [
-        f"  instance   {instance['name']}  {instance['state']} ({instance['detail']})"
-        f"  since {instance['since']}  in flight {instance['in_flight']}"
-        for instance in found.get("instances", ())
+        f"    {name}  changed at run time, without effect: pool {pool['name']} has no such instance"
+        for name in pool["changes_without_effect"]
     ]
     return lines
+
+
+def _why(instance: dict[str, Any]) -> str:
+    """Return the reason of a state: its code, and its words where they say more."""
+    reason, detail = instance["reason"], instance["detail"]
+    return f"{reason}: {detail}" if detail and detail != reason else str(reason)
+
+
+def _changes(instance: dict[str, Any]) -> str:
+    changes = {key: value for key, value in instance["changes"].items() if key == "weight"}
+    return "".join(f"  {key} set at run time" for key in changes)
+
+
+def _drain(drain: dict[str, Any]) -> str:
+    text = f"draining since {drain['since']}, {drain['in_flight']} in flight"
+    if drain["binds_clients"]:
+        text += f", bound clients stay {format_duration(round(drain['remaining_seconds']))} more"
+    if drain["then_remove"]:
+        text += ", then removed"
+    return text + ("; empty" if drain["empty"] else "")

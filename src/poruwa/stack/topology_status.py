@@ -98,5 +98,7 @@ def _drain(
         "limit_seconds": drain.limit_seconds,
         "remaining_seconds": round(max(drain.since + drain.limit_seconds - now, 0.0), 1),
         "empty": is_empty(drain, now, in_flight=in_flight, binds_clients=binds_clients),
+        "in_flight": in_flight,
+        "binds_clients": binds_clients,
         "then_remove": drain.remove,
     }
