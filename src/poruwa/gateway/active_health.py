@@ -108,9 +108,7 @@ class HealthMonitor:
         before = {target.slot: target for target in self._targets}
         self._targets = tuple(targets)
         for slot in before.keys() - {target.slot for target in self._targets}:
-            self._end(slot)
-            self._judge.forget(slot)
-            del self._known[slot]
+            self._forget(slot)
         for target in self._targets:
             old = before.get(target.slot)
             if old == target:
@@ -143,6 +141,12 @@ class HealthMonitor:
         watch = self._watches.pop(slot, None)
         if watch is not None:
             watch.cancel()
+
+    def _forget(self, slot: int) -> None:
+        """Know nothing of an instance that went; what is published of it concerns nobody."""
+        self._end(slot)
+        self._judge.forget(slot)
+        del self._known[slot]
 
     async def _watch(self, slot: int) -> None:
         while True:

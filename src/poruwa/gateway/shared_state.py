@@ -15,8 +15,8 @@ first: they are read for each request; what came of the others (answered, failed
 is for the control process, which judges (``gateway.passive_health``).
 
 There are many more rows than workers, for those that a reload or upgrade replaced and that still
-hold connections. Reads look only at rows below a mark that the control process keeps as low as it
-can, so that rows nobody holds cost no time.
+hold connections. Reads look only at the rows between two marks that the control process keeps as
+close as it can, so that rows nobody holds cost no time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from enum import IntEnum
 _MAGIC = 0x706F7275_7761_0002  # "poruwa", layout 2
 _HEADER_WORDS = 8
 _VERDICT_VERSION = 3
-_ROWS = 4  # rows that may be held: all of them are below this number
+_FIRST_ROW, _END_ROW = 4, 5  # all rows that are held lie between: [first, end)
 _WORKER_WORDS = 8
 _SLOT_WORDS = 8
 _WORD_BYTES = 8
@@ -136,7 +136,7 @@ class SharedState:
         os.ftruncate(fd, words * _WORD_BYTES)
         state = cls(fd, mmap.mmap(fd, words * _WORD_BYTES), max_workers, max_instances)
         state.words[0:3] = memoryview(_packed(_MAGIC, max_workers, max_instances)).cast("q")
-        state.words[_ROWS] = max_workers
+        state.words[_END_ROW] = max_workers
         return state
 
     @classmethod
@@ -187,9 +187,13 @@ class SharedState:
             in_a_row=max(cells[_IN_A_ROW * width : (_IN_A_ROW + 1) * width]),
         )
 
-    def set_rows(self, count: int) -> None:
-        """Say that no row from ``count`` on is held, nor will be before this is called again."""
-        self.words[_ROWS] = count
+    def set_rows(self, first: int, end: int) -> None:
+        """Say that only rows from ``first`` up to ``end`` (excluded) are held, until further word.
+
+        To be called before a process takes a row, and after one has left its.
+        """
+        self.words[_FIRST_ROW] = first
+        self.words[_END_ROW] = end
 
     def clear_worker(self, index: int) -> None:
         """Forget a worker that died: its load no longer exists."""
@@ -211,8 +215,9 @@ class SharedState:
         words, width = self.words, self.max_workers
         start = self._in_flight_base + first_slot * width
         end = start + count * width
-        loads: list[int] = words[start:end:width].tolist()
-        for row in range(1, words[_ROWS]):
+        first = words[_FIRST_ROW]
+        loads: list[int] = words[start + first : end : width].tolist()
+        for row in range(first + 1, words[_END_ROW]):
             for at, cell in enumerate(words[start + row : end : width].tolist()):
                 if cell:
                     loads[at] += cell
@@ -242,7 +247,7 @@ class SharedState:
     def in_flight(self, slot: int) -> int:
         """Return the requests that all workers have under way at the instance in ``slot``."""
         start = self._in_flight_base + slot * self.max_workers
-        return sum(self.words[start : start + self.words[_ROWS]])
+        return sum(self.words[start + self.words[_FIRST_ROW] : start + self.words[_END_ROW]])
 
     def in_flight_of(self, slot: int, index: int) -> int:
         """Return the requests that worker ``index`` has under way at the instance in ``slot``."""
@@ -265,7 +270,8 @@ class SharedState:
 
     def live_workers(self) -> list[WorkerView]:
         """Return the rows that a process holds."""
-        views = (self.worker(index) for index in range(self.words[_ROWS]))
+        rows = range(self.words[_FIRST_ROW], self.words[_END_ROW])
+        views = (self.worker(index) for index in rows)
         return [view for view in views if view.pid]
 
     def heartbeat_age(self, index: int) -> float:

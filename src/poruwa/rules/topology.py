@@ -185,7 +185,11 @@ def _member(name: str, base: Listed | None, source: Source, change: Change) -> M
 
 def place_of(address: str) -> str:
     """Return what two spellings of one address have in common."""
-    return str(parse_address(address)).lower().replace("localhost:", "127.0.0.1:")
+    parsed = parse_address(address)
+    if parsed.is_unix:
+        return str(parsed)
+    host = parsed.host.lower().rstrip(".")
+    return f"{'127.0.0.1' if host == 'localhost' else host}:{parsed.port}"
 
 
 def changed(changes: Changes, pool: str, name: str, change: Change | None) -> Changes:

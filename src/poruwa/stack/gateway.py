@@ -62,6 +62,8 @@ from poruwa.stack.workers import (
 # Their names among inherited sockets; no listener may have them.
 ADMIN, CONTROL = "admin", "control"
 
+_SERVES = frozenset((InstanceState.UP, InstanceState.DRAINING))
+
 _log = structlog.get_logger(component="gateway")
 
 
@@ -299,7 +301,8 @@ class GatewayControl:
         for pool in self.in_force.policy.pools:
             states = [known.state for known in self._health.instances
                       if known.target.pool == pool.name]  # fmt: skip
-            if (states or pool.instances) and InstanceState.UP not in states:
+            is_meant_to_have_some = bool(states or pool.instances or pool.discovery)
+            if is_meant_to_have_some and InstanceState.UP not in states:
                 reasons.append(f"no instance of pool {pool.name} is up")
         return reasons
 
@@ -311,7 +314,7 @@ class GatewayControl:
         total.instance_up = {}
         for known in self._health.instances:
             pool = total.instance_up.setdefault(known.target.pool, {})
-            pool[known.target.name] = known.state is InstanceState.UP
+            pool[known.target.name] = known.state in _SERVES
             total.in_flight[known.target.name] = self._shared.in_flight(known.target.slot)
         total.ejections = dict(self.judge.ejections)
         return render_prometheus(total)

@@ -10,7 +10,7 @@ next one beside it: `prepare` starts its workers and waits until each could serv
 accept, `retire` lets those of the old epoch drain. Until `open` nothing has changed for anybody,
 and `discard` takes it all back. All accept from the same sockets: nothing falls between two.
 
-    rows      0 1 2 3 4 5       lowest free rows first; reads look below the highest held
+    rows      0 1 2 3 4 5       lowest free rows first; reads look at the first to the last held
     epoch 1   A A               one of A's workers still has a WebSocket
     epoch 2       B B           serves; its successor will take rows 0 and 4
 """
@@ -139,7 +139,7 @@ class WorkerGroup:
         self._steps: dict[int, Steps] = {}  # by row, of all that are held
         self._retiring: dict[int, asyncio.Task[None]] = {}  # by row
         self._is_draining = False
-        self._shared.set_rows(0)
+        self._mark_rows()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
@@ -308,7 +308,7 @@ class WorkerGroup:
         return tuple(islice(free, count))
 
     def _mark_rows(self) -> None:
-        self._shared.set_rows(max(self._steps, default=-1) + 1)
+        self._shared.set_rows(min(self._steps, default=0), max(self._steps, default=-1) + 1)
 
     def _release(self, row: int) -> None:
         """Let others use a row whose process has ended."""

@@ -40,17 +40,22 @@ def test_clearing_a_dead_worker_takes_its_load_away_and_nobody_elses(shared: Sha
     assert [worker.index for worker in shared.live_workers()] == [1]
 
 
-def test_rows_beyond_the_mark_are_not_read_and_those_below_all_are(shared: SharedState) -> None:
-    """Old workers linger in high rows; a reload goes back to low ones when they are free."""
+def test_rows_outside_the_marks_are_not_read_and_those_inside_all_are(shared: SharedState) -> None:
+    """Workers of a reload hold other rows than those before; one of those may linger."""
     rows = [WorkerRow(shared, index, generation=1) for index in (0, 2, 3)]
     for row in rows:
         row.begin(5)
     assert shared.in_flight(5) == shared.loads(5, 1)[0] == 3
     shared.clear_worker(3)
-    shared.set_rows(3)
+    shared.set_rows(0, 3)
     assert shared.in_flight(5) == 2
     assert shared.loads(4, 3) == [0, 2, 0]
     assert [worker.index for worker in shared.live_workers()] == [0, 2]
+    shared.clear_worker(0)
+    shared.set_rows(2, 3)
+    assert shared.in_flight(5) == 1
+    assert shared.loads(4, 3) == [0, 1, 0]
+    assert [worker.index for worker in shared.live_workers()] == [2]
 
 
 def test_a_worker_that_drains_says_so_to_the_others(shared: SharedState) -> None:
