@@ -54,7 +54,10 @@ path = "/*"
 pool = "app"
 {routes}
 """
-AFFINITY = '[pools.app.affinity]\ncookie = "SID"\nkeys = "env:TEST_AFFINITY_KEYS"\n'
+AFFINITY = (
+    '[pools.app.affinity]\ncookie = "SID"\nkeys = "env:TEST_AFFINITY_KEYS"\n'
+    'without_cookie = "method"\n'
+)
 
 
 class Site:

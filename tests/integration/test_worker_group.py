@@ -13,9 +13,9 @@ from poruwa.config.wire import encode_policy
 from poruwa.errors import StackError
 from poruwa.gateway.local_bus import Configure
 from poruwa.gateway.shared_state import SharedState
-from poruwa.stack.gateway import make_topology
 from poruwa.stack.sockets import bound_address, open_listener
 from poruwa.stack.supervisor import Supervisor
+from poruwa.stack.topology import make_topology
 from poruwa.stack.workers import Epoch, WorkerGroup, WorkerSettings
 
 DEADLINE_SECONDS = 30.0

@@ -266,8 +266,10 @@ def _parse_line(raw: bytes) -> FoundInstance | None:
 
 def _spelt(address: Address) -> str:
     """Return the one spelling of an address: names are in lower case, without a last dot."""
-    if address.is_unix or ":" in address.host:  # an IPv6 address has one spelling already
+    if address.is_unix:
         return str(address)
+    if ":" in address.host:
+        return str(replace(address, host=str(ipaddress.ip_address(address.host))))
     return str(replace(address, host=address.host.lower().rstrip(".")))
 
 

@@ -188,8 +188,9 @@ async def test_other_targets_are_taken_while_it_runs_and_what_is_known_stays() -
 
     async with instance() as first, instance() as third:
         addresses = [first.address, "127.0.0.1:1", third.address]
+        judge = Judge(shared, [Pool(name="app")], clock=SystemClock())
         monitor = HealthMonitor(
-            shared, [target(0), target(1)], clock=SystemClock(), random=lambda: 0.5
+            judge, [target(0), target(1)], clock=SystemClock(), random=lambda: 0.5
         )
         task = asyncio.create_task(monitor.run())
         await until(lambda: shared.state(0) == InstanceState.UP)

@@ -251,7 +251,7 @@ def test_whatever_comes_and_goes_nobody_gets_a_slot_in_use(
             if slots.leaving.get(each, (None,))[0] == slot:
                 continue  # its own, back again
             assert slot not in slots.held.values()
-            if slot in gone_at:
+            if slot in {leaving for leaving, _ in slots.leaving.values()}:
                 assert slot not in busy
                 assert now - gone_at[slot] >= SETTLE_SECONDS
         for each, slot in slots.held.items():

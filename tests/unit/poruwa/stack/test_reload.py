@@ -6,8 +6,6 @@ import pytest
 
 from poruwa.config.load import parse_policy
 from poruwa.config.model import Policy
-from poruwa.errors import StackError
-from poruwa.stack.gateway import make_topology
 from poruwa.stack.reload import match_listeners, needs_restart
 
 STARTED = '[stack]\napplication = "site:app"\n[pools.more]'
@@ -63,32 +61,3 @@ def test_a_listener_keeps_its_socket_as_long_as_its_address(
 )  # fmt: skip
 def test_what_takes_a_restart_is_named(before: str, after: str, named: tuple[str, ...]) -> None:
     assert needs_restart(policy(before), policy(after)) == named
-
-
-def instances(*addresses: str) -> Policy:
-    listed = ", ".join(f'"{address}"' for address in addresses)
-    text = f'[pools.app]\ninstances = [{listed}]\n[[routes]]\npath = "/*"\npool = "app"\n'
-    return parse_policy(text, "site.toml")
-
-
-def test_an_instance_keeps_its_slot_and_a_newcomer_gets_one_that_nobody_counts_in() -> None:
-    """Old workers may still have requests at an instance that is gone from the policy."""
-
-    def slots(*before: int) -> list[int]:
-        known = tuple(steps[number] for number in before)
-        after = instances("127.0.0.1:3", "127.0.0.1:2")
-        made = make_topology(after, max_instances=4, before=known)
-        return [entry.slot for entry in made.pools[0].instances]
-
-    steps = [
-        make_topology(instances("127.0.0.1:1", "127.0.0.1:2"), max_instances=4),
-        make_topology(instances("127.0.0.1:2"), max_instances=4),
-    ]
-    assert [entry.slot for entry in steps[0].pools[0].instances] == [0, 1]
-    assert slots(0) == [2, 1]
-    assert slots(1) == [1, 0]  # the first one's workers are all gone
-
-
-def test_more_instances_than_slots_are_refused() -> None:
-    with pytest.raises(StackError, match="more instances than the 1 "):
-        make_topology(instances("127.0.0.1:1", "127.0.0.1:2"), max_instances=1)
