@@ -21,6 +21,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 # What runs for every request. Modules that only start, configure or report stay interpreted, and
 # so does observe.metrics, whose msgspec structs do not survive compilation.
 MODULES = (
+    "poruwa/net/head.py",
     "poruwa/net/http1.py",
     "poruwa/rules/message.py",
     "poruwa/rules/balancing.py",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import h11
 
+from poruwa.net.head import Head
 from poruwa.net.http1 import (
-    HOP_BY_HOP,
+    ENDING_IN_REQUESTS,
+    ENDING_IN_RESPONSES,
     ChunkedDecoder,
-    Head,
     Refused,
     RequestHead,
     parse_request_head,
@@ -48,7 +49,7 @@ def compare_request(data: bytes) -> bool:
     framing = request_framing(head.fields, minor_version=head.minor_version)
     if isinstance(framing, RefusalReason):
         return False
-    check_block(head, HOP_BY_HOP | {b"host"})
+    check_lines(head, ENDING_IN_REQUESTS)
     ours = take_body(framing, data[end:])
     peer = h11.Connection(h11.SERVER, max_incomplete_event_size=_LIMIT_BYTES)
     try:
@@ -88,8 +89,7 @@ def compare_response(data: bytes, *, answers_head: bool = False) -> bool:
     )
     if isinstance(framing, RefusalReason) or head.status < 200:
         return False
-    # Fields of requests only are not looked for in responses.
-    check_block(head, HOP_BY_HOP - {b"http2-settings", b"proxy-authorization"} | {b"set-cookie"})
+    check_lines(head, ENDING_IN_RESPONSES)
     ours = take_body(framing, data[end:])
     peer = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LIMIT_BYTES)
     method = "HEAD" if answers_head else "GET"
@@ -166,16 +166,32 @@ def compare_fields(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
             raise DisagreementError(f"field {name!r} was overlooked in {head.raw!r}")
 
 
-def check_block(head: Head, without: frozenset[bytes]) -> None:
-    """The lines passed on are the received ones but those taken out, in their order."""
+def check_lines(head: Head, ending: frozenset[bytes]) -> None:
+    """The lines passed on are the received ones but those that end here, in their order."""
     lines = head.raw[:-4].split(b"\r\n")[1:]
-    nominated = head.connection_options()[2]
-    for extra in (None, nominated):
-        kept = [
-            line
-            for line in lines
-            if line.partition(b":")[0].lower() not in without | (extra or frozenset())
-        ]
+    nominated = head.connection_options()[2] or frozenset()
+    for without in (frozenset[bytes](), nominated, frozenset((b"host", b"set-cookie"))):
+        kept = [line for line in lines if line.partition(b":")[0].lower() not in ending | without]
         expected = b"".join(b"\r\n" + line for line in kept)
-        if head.block_without(without, extra) != expected:
-            raise DisagreementError(f"{head.block_without(without, extra)!r} is not {expected!r}")
+        passed_on = head.passed_on_without(without) if without else head.passed_on
+        if passed_on != expected:
+            raise DisagreementError(f"{passed_on!r} is not {expected!r}")
+    asked_for = {
+        b"connection": head.connection,
+        b"content-length": head.content_length,
+        b"transfer-encoding": head.transfer_encoding,
+    }
+    if isinstance(head, RequestHead):
+        asked_for[b"host"] = head.host_field
+        asked_for[b"expect"] = head.expect
+        asked_for[b"traceparent"] = head.traceparent
+        asked_for[b"poruwa-timing"] = head.timing
+        anew = parse_request_head(head.raw)  # whose fields nobody has taken apart
+        asked_for |= {name: anew.field(name) for name in (b"accept", b"cookie", b"user-agent")}
+    else:
+        asked_for[b"date"] = head.date
+    for name, value in asked_for.items():
+        if head.fields.get(name) != value:
+            raise DisagreementError(f"{name!r}: {value!r} is not {head.fields.get(name)!r}")
+    if head.line_count != len(lines):
+        raise DisagreementError(f"{head.line_count} lines in {head.raw!r}")

@@ -51,6 +51,7 @@ class Attempt:
         "instance",
         "is_late",
         "is_settled",
+        "is_waiting",
         "kind",
         "method",
         "outcome",
@@ -75,6 +76,7 @@ class Attempt:
         self.watch_at = NEVER
         self.is_late = False
         self.is_settled = False
+        self.is_waiting = False  # for a connection
         self.outcome = ""
         pool.row.begin(instance.slot)
 

@@ -126,6 +126,7 @@ class Pool:
             instance.position = len(instances)
             instances.append(instance)
         self.instances = tuple(instances)
+        self.has_several = len(instances) > 1
         for gone in kept.values():
             gone.position = NOBODY
             gone.connections.retire()
@@ -216,7 +217,7 @@ class Pool:
         elif kind == "header":
             value = exchange.head.field(name.lower().encode())
         elif kind == "cookie":
-            value = find_cookie(exchange.head.fields.get(b"cookie", b""), name.encode())
+            value = find_cookie(exchange.head.field(b"cookie") or b"", name.encode())
         return exchange.client_address.encode() if value is None else value
 
     # What came of tries.

@@ -67,6 +67,7 @@ class Exchange:
         "bytes_out",
         "client",
         "client_address",
+        "ended_at",
         "failover_allowed",
         "forwarding",
         "framing",
@@ -108,6 +109,7 @@ class Exchange:
         self.path = b""
         self.route: GatewayRoute = gateway.no_route
         self.started_at = gateway.loop.time()
+        self.ended_at = 0.0  # loop time, where the end came with the head of the response
         close, upgrade, self.nominated = head.connection_options()
         self.keep_alive = not close
         self.is_upgrade = (
@@ -195,7 +197,7 @@ class Exchange:
             status,
             error_response(
                 status,
-                accept=self.head.fields.get(b"accept", b""),
+                accept=self.head.field(b"accept") or b"",
                 request_id=self.request_id,
                 head_only=self.method == b"HEAD",
                 keep_alive=self.keep_alive,
@@ -239,7 +241,10 @@ class Exchange:
             gateway.late_tries.watch(attempt, now)
         replayable = self._body is not None and self._may_be_sent_twice()
         instance.connections.acquire(attempt, now=now, replayable=replayable)
-        if attempt.connection is None and not attempt.is_settled and self._body_complete:
+        if attempt.connection is not None or attempt.is_settled:
+            return
+        attempt.is_waiting = True
+        if self._body_complete:
             # Connecting, or every connection is taken: not for ever.
             wait_seconds = gateway.timeouts.connect_seconds + gateway.queue_seconds
             self.client.deadline = gateway.now + wait_seconds
@@ -346,7 +351,8 @@ class Exchange:
 
     def on_connected(self, attempt: Attempt, connection: UpstreamConnection) -> None:
         """Send the request, with what of its body is here."""
-        attempt.sent_at = self.gateway.loop.time()
+        if attempt.is_waiting:
+            attempt.sent_at = self.gateway.loop.time()
         self.pool.trust_again(attempt.instance)
         self._upstream_blocked = False
         if connection.requests == 1:
@@ -413,6 +419,7 @@ class Exchange:
         self.bytes_out = len(data) + len(body)
         self.client.write_message(data, body)
         if complete:
+            self.ended_at = attempt.answered_at
             self._response_complete()
         else:
             self._set_response_deadline()
@@ -499,7 +506,7 @@ class Exchange:
                 self._set_first_byte_deadline()
 
     def _may_be_sent_twice(self) -> bool:
-        return self.method in IDEMPOTENT_METHODS or b"idempotency-key" in self.head.fields
+        return self.method in IDEMPOTENT_METHODS or self.head.field(b"idempotency-key") is not None
 
     def _wait_for_instance(self) -> None:
         """Queue the request, or answer 503 when there is no queue or it is full."""
@@ -617,7 +624,7 @@ class Exchange:
             self.attempt = None
         decision = may_retry(
             method=self.method,
-            idempotency_key=b"idempotency-key" in self.head.fields,
+            idempotency_key=self.head.field(b"idempotency-key") is not None,
             bytes_sent=kind not in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT),
             connection_reused=reused,
             response_begun=self.response_begun,

@@ -160,7 +160,7 @@ class Gateway:
     def record(self, exchange: Exchange) -> None:
         """Count and log a finished exchange."""
         self.requests += 1
-        seconds = self.loop.time() - exchange.started_at
+        seconds = (exchange.ended_at or self.loop.time()) - exchange.started_at
         instance = exchange.instance
         instance_name = instance.name if instance is not None else None
         route = exchange.route.name
@@ -169,7 +169,7 @@ class Gateway:
         )
         if self.access_log is not None:
             now = time.time()
-            fields = exchange.head.fields
+            head = exchange.head
             line = access_line(
                 time_text=self._log_clock.text(now - seconds),
                 client=exchange.client_address,
@@ -183,8 +183,8 @@ class Gateway:
                 route=route,
                 request_id=exchange.request_id,
                 tries=exchange.tries,
-                user_agent=fields.get(b"user-agent", b""),
-                referer=fields.get(b"referer", b""),
+                user_agent=head.field(b"user-agent") or b"",
+                referer=head.field(b"referer") or b"",
             )
             self.access_log.write(line, self.loop.time())
 

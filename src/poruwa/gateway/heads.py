@@ -1,8 +1,8 @@
 """The heads that the gateway sends: to instances and to clients.
 
-Each is the received block of field lines with spans cut out and lines added; what no rule knows
-goes through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), and so do clients'
-claims about addresses, hosts and targets (``rules.forwarding``).
+Each is the received block of field lines with lines cut out and added; what no rule knows goes
+through byte for byte. Hop-by-hop fields end here (RFC 9110 section 7.6.1), and so do clients'
+claims about addresses, hosts and targets (``rules.forwarding``): ``net.http1`` leaves them out.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.timing import timing_line
-from poruwa.net.http1 import HOP_BY_HOP, RequestHead, ResponseHead
+from poruwa.net.http1 import RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
-from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
 from poruwa.rules.message import CHUNKED
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
 
-_NOT_SENT_UPSTREAM = (
-    HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"poruwa-timing", b"traceparent", b"x-request-id"}
-)
-_NOT_SENT_TO_CLIENTS = HOP_BY_HOP | {b"x-request-id"}
-_NOT_SENT_WITHOUT_BODY = _NOT_SENT_TO_CLIENTS | {b"content-length"}
+_NO_NAMES: frozenset[bytes] = frozenset()
+_CONTENT_LENGTH = frozenset((b"content-length",))
 _VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -42,10 +38,13 @@ def request_head(exchange: Exchange) -> bytes:
         framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.fields[b"upgrade"]
     if not head.host:  # HTTP/1.0 without Host: HTTP/1.1 has none without
         framing += b"Host: localhost\r\n"
+    block = head.passed_on
+    if exchange.nominated:
+        block = head.passed_on_without(exchange.nominated)
     return b"%b %b HTTP/1.1%b\r\n%b%b%b%b\r\n" % (
         exchange.method,
         exchange.target,
-        head.block_without(_NOT_SENT_UPSTREAM, exchange.nominated),
+        block,
         exchange.forwarding,
         exchange.identity,
         _VIA[head.minor_version],
@@ -55,14 +54,8 @@ def request_head(exchange: Exchange) -> bytes:
 
 def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> bytes:
     """Return the head of the final response as the client gets it."""
-    status = head.status
-    cut = _NOT_SENT_TO_CLIENTS
-    if status == 204 or chunked:
-        cut = _NOT_SENT_WITHOUT_BODY
-    if exchange.route.cors is not None:
-        cut |= CORS_NAMES
     lines = b"X-Request-Id: " + exchange.request_id + b"\r\n"
-    if b"date" not in head.fields:  # RFC 9110 section 6.6.1
+    if head.date is None:  # RFC 9110 section 6.6.1
         lines += b"Date: " + exchange.gateway.http_date() + b"\r\n"
     if chunked:
         lines += b"Transfer-Encoding: chunked\r\n"
@@ -74,18 +67,19 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += _affinity_line(exchange, head)
     if exchange.response_lines:
         lines += exchange.response_lines
-    lines += timing_line(exchange, status)
-    nominated = head.connection_options()[2] if b"connection" in head.fields else None
-    return b"HTTP/1.1 %b%b\r\n%b\r\n" % (
-        head.status_text,
-        head.block_without(cut, nominated),
-        lines,
+    if exchange.head.timing is not None:
+        lines += timing_line(exchange, head.status)
+    block = _passed_on(
+        head,
+        without=CORS_NAMES if exchange.route.cors is not None else _NO_NAMES,
+        without_length=chunked or head.status == 204,
     )
+    return b"HTTP/1.1 %b%b\r\n%b\r\n" % (head.status_text, block, lines)
 
 
 def interim_head(head: ResponseHead) -> bytes:
     """Return a 1xx response as the client gets it."""
-    block = head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2])
+    block = _passed_on(head, without_length=True)
     return b"HTTP/1.1 %b%b\r\n\r\n" % (head.status_text, block)
 
 
@@ -93,10 +87,22 @@ def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the 101 response as the client gets it, with the fields that make the switch."""
     return b"HTTP/1.1 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
         head.status_text,
-        head.block_without(_NOT_SENT_WITHOUT_BODY, head.connection_options()[2]),
+        _passed_on(head, without_length=True),
         head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
         exchange.request_id,
     )
+
+
+def _passed_on(
+    head: ResponseHead, *, without: frozenset[bytes] = _NO_NAMES, without_length: bool
+) -> bytes:
+    """Return the field lines of a response that the client gets."""
+    nominated = head.connection_options()[2]
+    if nominated is not None:
+        without |= nominated
+    if without_length and head.content_length is not None:
+        without |= _CONTENT_LENGTH
+    return head.passed_on_without(without) if without else head.passed_on
 
 
 def own_head(status: int, lines: bytes) -> bytes:

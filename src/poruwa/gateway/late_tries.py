@@ -73,12 +73,10 @@ class LateTries:
     def watch(self, attempt: Attempt, now: float) -> None:
         """Look after a try that has just begun."""
         exchange = attempt.exchange
-        if not self._is_enabled or exchange is None or len(attempt.pool.instances) < 2:
+        if exchange is None or not self._is_enabled or not attempt.pool.has_several:
             return
         route = exchange.route
-        if not route.first_byte_seconds or _EVENT_STREAM in exchange.head.fields.get(
-            b"accept", b""
-        ):
+        if not route.first_byte_seconds:
             return
         if self._slow_paths and self._slow_paths.get(exchange.path, 0.0) > now:
             return
@@ -93,6 +91,8 @@ class LateTries:
     def act(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         """Ask another instance too, as far as budgets go."""
         gateway = self._gateway
+        if _EVENT_STREAM in (exchange.head.field(b"accept") or b""):
+            return
         if attempt.is_late:
             if (
                 not exchange.has_others

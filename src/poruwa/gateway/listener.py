@@ -21,8 +21,15 @@ from typing import TYPE_CHECKING, Final, cast
 
 from poruwa.gateway.error_pages import error_response
 from poruwa.gateway.exchange import Exchange
-from poruwa.net.http1 import ChunkedDecoder, Refused, has_bare_line_end, parse_request_head
-from poruwa.rules.message import CHUNKED, RefusalReason, request_framing
+from poruwa.net.http1 import (
+    ChunkedDecoder,
+    Refused,
+    RequestHead,
+    has_bare_line_end,
+    parse_request_head,
+    take_request_head,
+)
+from poruwa.rules.message import CHUNKED, RefusalReason, body_framing
 
 if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
@@ -121,7 +128,10 @@ class ClientConnection:
     def data_received(self, data: bytes) -> None:
         phase = self.phase
         if phase == HEAD:
-            self._take_heads(self._buffer + data if self._buffer else data)
+            if self._buffer:
+                self._take_gathered(self._buffer + data)
+            else:
+                self._take_head(data)
         elif phase == BODY:
             self.deadline = self.gateway.now + self.gateway.timeouts.body_seconds
             self._take_body(data)
@@ -288,10 +298,28 @@ class ClientConnection:
 
     def _take_early(self) -> None:
         if self.phase == HEAD and self._buffer and not self._writing_paused:
-            self._take_heads(self._buffer)
+            self._take_gathered(self._buffer)
 
-    def _take_heads(self, data: bytes) -> None:
-        """Take one request off ``data``; the rest waits in the buffer until it is answered."""
+    def _take_head(self, data: bytes) -> None:
+        """Take a request off ``data``, with which it begins: nearly always all of it is there."""
+        limits = self.gateway.limits
+        head: RequestHead | None = None
+        try:
+            if len(data) <= limits.header_bytes:
+                head = take_request_head(data)
+        except Refused:
+            pass  # unless a limit does, the same reason will refuse it below
+        if (
+            head is None
+            or head.line_count > limits.header_count
+            or head.block_start > limits.request_line_bytes
+        ):
+            self._take_gathered(data)
+        else:
+            self._begin_exchange(head, data)
+
+    def _take_gathered(self, data: bytes) -> None:
+        """Take a request off what has come of it so far, wait for more of it, or refuse it."""
         if data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before are ignored
             data = _EMPTY_LINES.sub(b"", data, 1)
         end = data.find(b"\r\n\r\n") + 4
@@ -300,24 +328,32 @@ class ClientConnection:
             self._buffer = data
             self._wait_for_head(data)
             return
-        raw = data[:end] if len(data) > end else data
-        self._buffer = data[end:]
-        if len(self._buffer) > limits.buffer_bytes:
-            self.pause_reading()
+        raw = data[:end]
         try:
             if raw.find(b"\r\n") > limits.request_line_bytes:
                 raise Refused(RefusalReason.REQUEST_LINE_TOO_LONG)
             if raw.count(b"\n") - 2 > limits.header_count:
                 raise Refused(RefusalReason.HEADER_TOO_MANY)
             head = parse_request_head(raw)
-            framing = request_framing(head.fields, minor_version=head.minor_version)
-            if not isinstance(framing, int):
-                raise Refused(framing)
-            expectation = head.fields.get(b"expect")
-            if expectation is not None and expectation.lower() != b"100-continue":
-                raise Refused(RefusalReason.EXPECTATION_UNKNOWN)
         except Refused as refused:
             self.refuse(refused.reason)
+        else:
+            self._begin_exchange(head, data)
+
+    def _begin_exchange(self, head: RequestHead, data: bytes) -> None:
+        """Begin with the request that ``head`` and the rest of ``data`` are the first bytes of."""
+        size = len(head.raw)
+        self._buffer = data[size:] if len(data) > size else b""
+        if len(self._buffer) > self.gateway.limits.buffer_bytes:
+            self.pause_reading()
+        framing = body_framing(
+            head.content_length, head.transfer_encoding, minor_version=head.minor_version
+        )
+        if not isinstance(framing, int):
+            self.refuse(framing)
+            return
+        if head.expect is not None and head.expect.lower() != b"100-continue":
+            self.refuse(RefusalReason.EXPECTATION_UNKNOWN)
             return
         self.requests += 1
         self.exchange = exchange = Exchange(self.gateway, self, head, framing)
@@ -398,7 +434,7 @@ class ClientConnection:
         request_id = gateway.new_request_id()
         accept, is_head = b"", False
         if exchange is not None:
-            request_id, accept = exchange.request_id, exchange.head.fields.get(b"accept", b"")
+            request_id, accept = exchange.request_id, exchange.head.field(b"accept") or b""
             is_head = exchange.method == b"HEAD"
             exchange.on_refused(reason)
         else:

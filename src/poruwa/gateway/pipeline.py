@@ -43,7 +43,7 @@ def balance(exchange: Exchange) -> bool:
     exchange.pool = pool
     if route.affinity and pool.has_affinity:
         exchange.bound, exchange.failover_allowed = pool.bound_instance(
-            exchange.head.fields.get(b"cookie"), secure=exchange.is_secure
+            exchange.head.field(b"cookie"), secure=exchange.is_secure
         )
     if pool.needs_key:
         exchange.balancing_key = pool.key_of(exchange)

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 def identify_client(exchange: Exchange) -> bool:
     """Fill in client address, scheme, ids and path; answer 400 to a path that could mislead."""
-    gateway, client, fields = exchange.gateway, exchange.client, exchange.head.fields
+    gateway, client, head = exchange.gateway, exchange.client, exchange.head
     if client.is_trusted:
         _believe_forwarding(exchange)
-        given_id = accepted_request_id(fields.get(b"x-request-id"), is_trusted=True)
+        given_id = accepted_request_id(head.field(b"x-request-id"), is_trusted=True)
     else:
-        host = fields.get(b"host", b"localhost")
+        host = head.host_field or b"localhost"
         if host != client.forwarding_host:
             _make_forwarding(client, host)
         exchange.forwarding = client.forwarding
         exchange.is_secure = client.is_tls
         given_id = None
-    incoming = fields.get(b"traceparent")
+    incoming = head.traceparent
     ids = gateway.random.new_ids()
     exchange.request_id = request_id = given_id or ids[:32]
     if incoming is None:
@@ -41,12 +41,15 @@ def identify_client(exchange: Exchange) -> bool:
             exchange.nominated = (exchange.nominated or frozenset()) | {b"tracestate"}
         trace = child_traceparent(parent, gateway.random.random64)
     exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (request_id, trace)
-    path, _, _ = exchange.target.partition(b"?")
-    normal = normalise_path(path) if path != b"*" else path
-    if normal is None:
-        exchange.answer_error(400)
-        return True
-    exchange.path = normal
+    path = head.plain_path
+    if not path or b"/." in path:
+        path = exchange.target.partition(b"?")[0]
+        normal = normalise_path(path) if path != b"*" else path
+        if normal is None:
+            exchange.answer_error(400)
+            return True
+        path = normal
+    exchange.path = path
     return False
 
 
@@ -67,10 +70,9 @@ def _believe_forwarding(exchange: Exchange) -> None:
     """Take address, scheme and host from the fields of a trusted hop."""
     client = exchange.client
     values: dict[bytes, list[bytes]] = {}
-    for start, end, name in exchange.head.lines:
+    for name, value in exchange.head.lines():
         if name == b"forwarded" or name.startswith(b"x-forwarded-"):
-            line = exchange.head.raw[start + 2 : end]
-            values.setdefault(name, []).append(line.partition(b":")[2].strip(b" \t"))
+            values.setdefault(name, []).append(value)
     view = client_view(
         client.peer_host or None,
         b"https" if client.is_tls else b"http",
@@ -86,4 +88,4 @@ def _believe_forwarding(exchange: Exchange) -> None:
     )
     exchange.client_address = view.address
     exchange.is_secure = view.scheme == b"https"
-    exchange.forwarding = forwarded_fields(view, exchange.head.fields.get(b"host", b"localhost"))
+    exchange.forwarding = forwarded_fields(view, exchange.head.host_field or b"localhost")

@@ -59,6 +59,8 @@ class Selector:
         "_best_weights",
         "_capacities",
         "_is_degraded",
+        "_is_peak_ewma",
+        "_is_plain",
         "_loads_span",
         "_max_in_flight",
         "_method",
@@ -91,6 +93,9 @@ class Selector:
         self.slots = tuple(slots)
         self._shared = shared
         self._method = method
+        # An attribute costs a tenth of comparing with a member of an enum.
+        self._is_plain = method is BalancingMethod.LEAST_CONNECTIONS and not max_in_flight
+        self._is_peak_ewma = method is BalancingMethod.PEAK_EWMA
         self._max_in_flight = max_in_flight
         self._turn = 0
         count = len(self.slots)
@@ -139,12 +144,11 @@ class Selector:
             if on_probation != NOBODY:
                 return on_probation
         if (
-            tried
+            not self._is_plain
+            or tried
             or self._avoiding_until > now
-            or self._max_in_flight
-            or self._loads_span is None
             or self._is_degraded
-            or self._method is not BalancingMethod.LEAST_CONNECTIONS
+            or self._loads_span is None
         ):
             return self._choose_among(self.ready(now, tried), key)
         # The usual case: the first try of a request while all is well.
@@ -190,7 +194,7 @@ class Selector:
 
     def note_answer(self, position: int, *, seconds: float, now: float) -> None:
         """Learn from an answer's time to its first byte; of use to peak EWMA only."""
-        if self._method is BalancingMethod.PEAK_EWMA:
+        if self._is_peak_ewma:
             self._peaks[position] = updated_peak(
                 self._peaks[position], seconds, now - self._peaks_at[position], PEAK_DECAY_SECONDS
             )

@@ -12,25 +12,20 @@ no proxy has spoken for: names of instances and times are nothing for strangers.
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from poruwa.gateway.attempt import KIND_NAMES, Attempt
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
 
-FIELD: Final = b"poruwa-timing"
-# Case as it may, this much stands in any head that asks.
-_TRACE: Final = b"oruwa-"
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 _LOCAL = frozenset(("127.0.0.1", "::1", "unix"))
 
 
 def timing_line(exchange: Exchange, status: int) -> bytes:
     """Return the ``Server-Timing`` line of a response, empty unless an operator asked for it."""
-    if _TRACE not in exchange.head.raw:
-        return b""
-    given = exchange.head.field(FIELD)
+    given = exchange.head.timing
     if given is None or not _may_know(exchange, given):
         return b""
     now = exchange.gateway.loop.time()

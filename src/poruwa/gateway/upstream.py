@@ -17,8 +17,9 @@ from poruwa.net.http1 import (
     ResponseHead,
     has_bare_line_end,
     parse_response_head,
+    take_response_head,
 )
-from poruwa.rules.message import CHUNKED, RefusalReason, response_framing
+from poruwa.rules.message import CHUNKED, RefusalReason, response_body_framing
 
 if TYPE_CHECKING:
     from poruwa.gateway.connections import InstanceConnections
@@ -212,16 +213,14 @@ class UpstreamConnection:
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
-            end = data.find(b"\r\n\r\n") + 4
-            if (end if end >= 4 else len(data)) > self._head_limit_bytes:
-                raise Refused(RefusalReason.HEADER_TOO_LARGE)
-            if end < 4:
-                if has_bare_line_end(data):
-                    raise Refused(RefusalReason.BARE_LINE_END)
-                self._buffer = data
+            head = take_response_head(data)
+            if head is None:
+                self._gather_head(data)
                 return
-            head = parse_response_head(data[:end])
-            data = data[end:]
+            size = len(head.raw)
+            if size > self._head_limit_bytes:
+                raise Refused(RefusalReason.HEADER_TOO_LARGE)
+            data = data[size:]
             if head.status >= 200 or head.status == 101:
                 break
             receiver.on_interim(head)
@@ -234,9 +233,21 @@ class UpstreamConnection:
             return
         self._begin_body(receiver, head, data)
 
+    def _gather_head(self, data: bytes) -> None:
+        """Keep a head that is not all there yet; refuse one that never will be one."""
+        end = data.find(b"\r\n\r\n") + 4
+        if (end if end >= 4 else len(data)) > self._head_limit_bytes:
+            raise Refused(RefusalReason.HEADER_TOO_LARGE)
+        if end >= 4:
+            parse_response_head(data[:end])  # raises, with the reason
+        if has_bare_line_end(data):
+            raise Refused(RefusalReason.BARE_LINE_END)
+        self._buffer = data
+
     def _begin_body(self, receiver: ResponseReceiver, head: ResponseHead, data: bytes) -> None:
-        framing = response_framing(
-            head.fields,
+        framing = response_body_framing(
+            head.content_length,
+            head.transfer_encoding,
             status=head.status,
             minor_version=head.minor_version,
             answers_head=receiver.method == b"HEAD",

@@ -1,10 +1,9 @@
 """HTTP/1.1 heads and chunked bodies: bytes in, facts out, and back (RFC 9112).
 
-Theory of operation. A head is checked in one pass by a regular expression that is the grammar of
-RFC 9112 written out; it refuses whatever the grammar does not allow. A second expression finds
-only those fields that some rule of the platform reads; all others stay in the raw block untouched,
-so that passing a head on is cutting a few spans out of it. Both run in C, in time linear to the
-head (possessive quantifiers). Why not a parser library: ``docs/decisions/0002``.
+Theory of operation. A head is read in one pass: its start line here, its field lines in
+``poruwa.net.head``. Where the grammar allows no next byte, the bytes are not a head, and only then
+is looked for the reason. All work is linear to the head. Why not a parser library:
+``docs/decisions/0002``.
 
 No socket and no clock here. Framing and refusals are decided in ``poruwa.rules.message``.
 """
@@ -12,79 +11,81 @@ No socket and no clock here. Framing and refusals are decided in ``poruwa.rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from poruwa.errors import ErrorSource, ProtocolError
+from poruwa.net.head import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    DATE,
+    EXPECT,
+    HOST,
+    TIMING,
+    TOKEN,
+    TRACEPARENT,
+    TRANSFER_ENCODING,
+    FieldNames,
+    Head,
+    end_of_text,
+    table_of,
+)
 from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
 from poruwa.rules.message import RefusalReason, is_valid_host
+from poruwa.rules.routing import PLAIN_PATH_BYTES
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_FIELD_LINE = _TOKEN + rb"++:[\x20-\x7e\x80-\xff\t]*+\r\n"
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # machine integers, where this is compiled; else just ints
+
+# RFC 9110 section 7.6.1, and the de-facto ones before it. Trailers are dropped with the chunked
+# framing they came in, so the announcement goes too.
+HOP_BY_HOP: Final = frozenset(
+    (b"connection", b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
+     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)  # fmt: skip
+# What instances do not get from clients, and clients not from instances.
+ENDING_IN_REQUESTS: Final = (
+    HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"poruwa-timing", b"traceparent", b"x-request-id"}
+)
+ENDING_IN_RESPONSES: Final = HOP_BY_HOP | {b"x-request-id"}
+
+_REQUEST_NAMES: Final = FieldNames(
+    {
+        b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"expect": EXPECT,
+        b"host": HOST, b"poruwa-timing": TIMING, b"traceparent": TRACEPARENT,
+        b"transfer-encoding": TRANSFER_ENCODING,
+    },
+    ENDING_IN_REQUESTS,
+)  # fmt: skip
+_RESPONSE_NAMES: Final = FieldNames(
+    {
+        b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"date": DATE,
+        b"transfer-encoding": TRANSFER_ENCODING,
+    },
+    ENDING_IN_RESPONSES,
+)  # fmt: skip
+
+_METHOD_BYTES: Final = 32
 # Visible ASCII without what RFC 3986 and browsers alike keep out of paths and queries (URL
 # standard, "percent-encode sets"): ``|`` and ``^`` pass anywhere, braces, backticks and
 # backslashes in a query.
 _PATH = rb"[!$-;=@-\[\]^_a-z|~]"
 _QUERY = rb"[!$-;=?-~]"
-_ORIGIN_FORM = rb"/" + _PATH + rb"*+(?:\?" + _QUERY + rb"*+)?"
-_METHOD = rb"(?!CONNECT |TRACE )(" + _TOKEN + rb"{1,32}+)"
-_FIELDS = rb"(?:" + _FIELD_LINE + rb")*+\r\n"
-_REQUEST = re.compile(_METHOD + rb" (" + _ORIGIN_FORM + rb") HTTP/1\.([01])\r\n" + _FIELDS)
-# The same with any other target: absolute, asterisk, or one that is refused.
-_UNUSUAL_REQUEST = re.compile(_METHOD + rb" ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d(?: [\x20-\x7e\x80-\xff\t]*+)?)\r\n" + _FIELDS)
-_ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#@]+)(" + _ORIGIN_FORM + rb")?\Z", re.IGNORECASE)
-
-_match_request, _match_unusual_request = _REQUEST.fullmatch, _UNUSUAL_REQUEST.fullmatch
-_match_response = _RESPONSE.fullmatch
-
-# Fields that a rule reads. Every other field is passed on unread.
-_REQUEST_NAMES = CLIENT_CLAIM_NAMES | {
-    b"accept", b"access-control-request-headers", b"access-control-request-method",
-    b"authorization", b"cache-control", b"connection", b"content-length", b"cookie", b"expect",
-    b"host", b"http2-settings", b"idempotency-key", b"if-match", b"if-modified-since",
-    b"if-none-match", b"if-range", b"if-unmodified-since", b"keep-alive", b"origin",
-    b"poruwa-timing", b"proxy-authorization", b"proxy-connection", b"range", b"referer", b"te",
-    b"traceparent", b"trailer", b"transfer-encoding", b"upgrade", b"user-agent", b"x-request-id",
-}  # fmt: skip
-_RESPONSE_NAMES = (
-    b"access-control-allow-credentials", b"access-control-allow-origin",
-    b"access-control-expose-headers", b"cache-control", b"cdn-cache-control", b"connection",
-    b"content-length", b"date", b"expires", b"keep-alive", b"proxy-authenticate",
-    b"proxy-connection", b"set-cookie", b"surrogate-control", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade", b"x-request-id",
-)  # fmt: skip
-
-# RFC 9110 section 7.6.1, and the de-facto ones before it. Trailers are dropped with the chunked
-# framing they came in, so the announcement goes too.
-HOP_BY_HOP = frozenset(
-    (b"connection", b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
-     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)  # fmt: skip
-# Connection may not nominate these away: the message would mean something else without them.
-_NOT_NOMINABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"close"))
-
-
-def _finder(names: Iterable[bytes]) -> Callable[[bytes, int], Iterator[re.Match[bytes]]]:
-    """Return a search for ``names`` at the line starts of a lower-cased head."""
-    return re.compile(rb"\r\n(" + _any_of(sorted(names)) + rb"):[ \t]*+([^\r]*+)").finditer
-
-
-def _any_of(names: list[bytes]) -> bytes:
-    """Return an expression for ``names`` as a tree by letters: a miss costs one comparison."""
-    branches = []
-    for first, group in groupby(names, key=lambda name: name[:1]):
-        rest = [name[1:] for name in group]
-        if first:
-            branches.append(re.escape(first) + (_any_of(rest) if rest != [b""] else b""))
-        else:
-            branches.append(b"")
-    branches.sort(key=len, reverse=True)  # the empty branch, a name's end, comes last
-    return branches[0] if len(branches) == 1 else b"(?:" + b"|".join(branches) + b")"
-
-
-_find_request_fields = _finder(_REQUEST_NAMES)
-_find_response_fields = _finder(_RESPONSE_NAMES)
+_ORIGIN_FORM = re.compile(rb"/" + _PATH + rb"*+(?:\?" + _QUERY + rb"*+)?")
+_ABSOLUTE_TARGET = re.compile(
+    rb"https?://([^/?#@]+)(" + _ORIGIN_FORM.pattern + rb")?\Z", re.IGNORECASE
+)
+_TOKEN = rb"[" + re.escape(TOKEN) + rb"]"
+_IS_TOKEN: Final = table_of(TOKEN)
+_IS_PLAIN_PATH: Final = table_of(PLAIN_PATH_BYTES)
+_IS_QUERY: Final = table_of(bytes(range(0x21, 0x7F)).translate(None, b'"#<>'))
+_IS_VISIBLE: Final = table_of(bytes(range(0x21, 0x7F)))
+_SPACE: Final = 0x20
+_SLASH: Final = 0x2F
+_ZERO: Final = 0x30
+_QUESTION_MARK: Final = 0x3F
+_CR: Final = 0x0D
+_LF: Final = 0x0A
 
 
 class Refused(ProtocolError):
@@ -96,75 +97,18 @@ class Refused(ProtocolError):
         self.reason = reason
 
 
-class Head:
-    """The head of a message: the fields that rules read, and the raw block they stand in.
+class RequestHead(Head):
+    """The head of a request; ``target`` is in origin form (or ``*``), ``host`` lower-case.
 
-    ``fields`` maps lower-case names to values without surrounding white space; repeated fields
-    are joined as RFC 9110 section 5.3 says (cookies by ``"; "``). ``lines`` are the spans of those
-    fields in ``raw``, each from the CRLF before the line to its last byte.
+    ``plain_path`` is the target's path where no character of it needs a second look
+    (``rules.routing``), else empty.
     """
 
-    __slots__ = ("block_start", "fields", "lines", "minor_version", "raw")
-
-    raw: bytes
-    minor_version: int
-    fields: dict[bytes, bytes]
-    lines: list[tuple[int, int, bytes]]
-    block_start: int
-
-    def block_without(self, names: frozenset[bytes], nominated: frozenset[bytes] | None) -> bytes:
-        """Return all field lines but ``names`` and those ``Connection`` nominated.
-
-        The result starts with the CRLF before its first line and has none at its end, so that
-        it goes between a start line and further lines; empty when no line is left.
-        """
-        raw = self.raw
-        if nominated:
-            return _block_without_any(raw[self.block_start : -4], names | nominated)
-        position = self.block_start
-        pieces = []
-        for start, end, name in self.lines:
-            if name in names:
-                if start > position:
-                    pieces.append(raw[position:start])
-                position = end
-        end = len(raw) - 4
-        if not pieces:
-            return raw[position:end]
-        pieces.append(raw[position:end])
-        return b"".join(pieces)
-
-    def field(self, name: bytes) -> bytes | None:
-        """Return the value of any field by its lower-case name, its lines joined; None without.
-
-        For the few fields that a policy names; those that rules read are in ``fields``.
-        """
-        if name in self.fields:
-            return self.fields[name]
-        lines = self.raw[self.block_start : -4].split(b"\r\n")[1:]
-        pairs = [line.partition(b":") for line in lines]
-        values = [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
-        return b", ".join(values) if values else None
-
-    def connection_options(self) -> tuple[bool, bool, frozenset[bytes] | None]:
-        """Return what the ``Connection`` field says: ``(close, upgrade, other names or None)``."""
-        value = self.fields.get(b"connection")
-        if value is None:
-            return self.minor_version == 0, False, None
-        options = {option.strip(b" \t") for option in value.lower().split(b",")}
-        close = b"close" in options or (self.minor_version == 0 and b"keep-alive" not in options)
-        upgrade = b"upgrade" in options
-        others = options - _NOT_NOMINABLE - {b"", b"keep-alive", b"upgrade"}
-        return close, upgrade, frozenset(others) or None
-
-
-class RequestHead(Head):
-    """The head of a request; ``target`` is in origin form (or ``*``), ``host`` lower-case."""
-
-    __slots__ = ("host", "method", "target")
+    __slots__ = ("host", "method", "plain_path", "target")
 
     method: bytes
     target: bytes
+    plain_path: bytes
     host: bytes
 
 
@@ -183,30 +127,81 @@ def parse_request_head(raw: bytes) -> RequestHead:
     Raises:
         Refused: with the reason, when the bytes are not a head that every parser reads alike.
     """
-    match = _match_request(raw)
-    is_unusual = match is None
-    if match is None:
-        match = _match_unusual_request(raw)
-        if match is None:
-            raise Refused(_why_request_refused(raw))
+    head = take_request_head(raw)
+    if head is None or len(head.raw) != len(raw):
+        raise Refused(_why_request_refused(raw))
+    return head
+
+
+def take_request_head(data: bytes) -> RequestHead | None:
+    """Return the head that ``data`` begins with, None when there is none or not all of one.
+
+    Raises:
+        Refused: the grammar is kept, but host or target are not such that every parser reads them
+            alike.
+    """
     head = RequestHead()
-    head.raw = raw
-    head.method, head.target, minor = match.groups()
-    head.minor_version = 0 if minor == b"0" else 1
-    head.block_start = match.end(3)
-    _read_fields(head, _find_request_fields)
-    host = head.fields.get(b"host")
+    try:
+        if not _read_request_line(head, data):
+            return None
+    except IndexError:  # the data ends within the head
+        return None
+    host = head.host_field
     if host is None:
         if head.minor_version:
             raise Refused(RefusalReason.HOST_MISSING)
         host = b""
     elif not is_valid_host(host):
-        repeated = b"," in host and len([1 for line in head.lines if line[2] == b"host"]) > 1
+        repeated = len([1 for name, _ in head.lines() if name == b"host"]) > 1
         raise Refused(RefusalReason.HOST_REPEATED if repeated else RefusalReason.HOST_INVALID)
     head.host = host.lower()
-    if is_unusual:
+    if not head.plain_path:
         head.target = _origin_form(head)
     return head
+
+
+def _read_request_line(head: RequestHead, data: bytes) -> bool:
+    """Read a request line and what follows; returns whether the grammar was kept.
+
+    Raises:
+        IndexError: ``data`` ends before the head does.
+    """
+    is_token, is_plain, is_query, is_visible = _IS_TOKEN, _IS_PLAIN_PATH, _IS_QUERY, _IS_VISIBLE
+    at: i64 = 0
+    while is_token[data[at]]:
+        at += 1
+    if data[at] != _SPACE or at == 0 or at > _METHOD_BYTES:
+        return False
+    head.method = method = data[:at]
+    if method == b"CONNECT" or method == b"TRACE":
+        return False
+    start: i64 = at + 1
+    at = start
+    while is_plain[data[at]]:
+        at += 1
+    path_end: i64 = at
+    if data[at] == _QUESTION_MARK:
+        at += 1
+        while is_query[data[at]]:
+            at += 1
+    is_plain_target = data[start] == _SLASH and data[at] == _SPACE
+    while is_visible[data[at]]:
+        at += 1
+    head.target = data[start:at]
+    if not is_plain_target:
+        head.plain_path = b""
+    elif path_end == at:
+        head.plain_path = head.target
+    else:
+        head.plain_path = data[start:path_end]
+    version = data[at : at + 11]
+    if version == b" HTTP/1.1\r\n":
+        head.minor_version = 1
+    elif version == b" HTTP/1.0\r\n":
+        head.minor_version = 0
+    else:
+        return False
+    return at > start and head.read_lines(data, at + 9, _REQUEST_NAMES)
 
 
 def parse_response_head(raw: bytes) -> ResponseHead:
@@ -215,60 +210,65 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     Raises:
         Refused: when the bytes are not a head that every parser reads alike (status 502).
     """
-    match = _match_response(raw)
-    if match is None:
+    head = take_response_head(raw)
+    if head is None or len(head.raw) != len(raw):
         first_line = raw.partition(b"\r\n")[0]
         good_start = re.match(rb"HTTP/1\.[01] [1-9]\d\d(?: |\Z)", first_line)
         reason = _why_fields_refused(raw) if good_start else RefusalReason.STATUS_INVALID
         raise Refused(reason, source=ErrorSource.UPSTREAM)
-    head = ResponseHead()
-    head.raw = raw
-    minor, status_text = match.groups()
-    head.minor_version = 0 if minor == b"0" else 1
-    head.status = int(status_text[:3])
-    # RFC 9112 section 4: the space after the status stands there also without a phrase.
-    head.status_text = status_text if len(status_text) > 3 else status_text + b" "
-    head.block_start = match.end(2)
-    _read_fields(head, _find_response_fields)
     return head
 
 
-def _read_fields(head: Head, find: Callable[[bytes, int], Iterator[re.Match[bytes]]]) -> None:
-    """Fill ``head.fields`` and ``head.lines`` with the fields that rules read."""
-    raw = head.raw
-    fields: dict[bytes, bytes] = {}
-    lines = []
-    for match in find(raw.lower(), head.block_start):
-        name = match[1]
-        start, end = match.span(2)
-        value = raw[start:end].rstrip(b" \t")
-        if name in fields:
-            separator = b"; " if name == b"cookie" else b", "
-            value = fields[name] + separator + value
-        fields[name] = value
-        lines.append((match.start(), end, name))
-    head.fields = fields
-    head.lines = lines
+def take_response_head(data: bytes) -> ResponseHead | None:
+    """Return the head that ``data`` begins with, None when there is none or not all of one."""
+    head = ResponseHead()
+    try:
+        return head if _read_status_line(head, data) else None
+    except IndexError:  # the data ends within the head
+        return None
+
+
+def _read_status_line(head: ResponseHead, data: bytes) -> bool:
+    """Read a status line and what follows; returns whether the grammar was kept.
+
+    Raises:
+        IndexError: ``data`` ends before the head does.
+    """
+    minor: i64 = data[7] - _ZERO
+    hundreds: i64 = data[9] - _ZERO
+    tens: i64 = data[10] - _ZERO
+    ones: i64 = data[11] - _ZERO
+    if (
+        not data.startswith(b"HTTP/1.")
+        or minor < 0 or minor > 1
+        or data[8] != _SPACE
+        or hundreds < 1 or hundreds > 9 or tens < 0 or tens > 9 or ones < 0 or ones > 9
+    ):  # fmt: skip
+        return False
+    at: i64 = 12
+    if data[at] == _SPACE:
+        at = end_of_text(data, at)
+        head.status_text = data[9:at]
+    else:
+        # RFC 9112 section 4: the space after the status stands there also without a phrase.
+        head.status_text = data[9:at] + b" "
+    if data[at] != _CR or data[at + 1] != _LF:
+        return False
+    head.minor_version = minor
+    head.status = hundreds * 100 + tens * 10 + ones
+    return head.read_lines(data, at, _RESPONSE_NAMES)
 
 
 def _origin_form(head: RequestHead) -> bytes:
-    """Return the origin form of an absolute or asterisk target (RFC 9112 section 3.2)."""
+    """Return the origin form of a target (RFC 9112 section 3.2)."""
     target = head.target
-    if target == b"*" and head.method == b"OPTIONS":
+    if _ORIGIN_FORM.fullmatch(target) or (target == b"*" and head.method == b"OPTIONS"):
         return target
     absolute = _ABSOLUTE_TARGET.match(target)
     # RFC 9112 section 3.2.2 would let the target overrule Host; a difference is refused instead.
     if absolute is None or absolute[1].lower() != head.host:
         raise Refused(RefusalReason.TARGET_INVALID)
     return absolute[2] or b"/"
-
-
-def _block_without_any(block: bytes, names: frozenset[bytes]) -> bytes:
-    """Return ``block`` without the lines named ``names``, whichever they are."""
-    kept = [
-        line for line in block.split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in names
-    ]
-    return b"".join(b"\r\n" + line for line in kept)
 
 
 def _why_request_refused(raw: bytes) -> RefusalReason:
@@ -317,7 +317,7 @@ _CHUNK_SIZE = re.compile(
     rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"+|\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]"
     rb"|\\[\t \x21-\x7e\x80-\xff])*+\"))?)*+\r\n"
 )
-_TRAILERS = re.compile(rb"(?:" + _FIELD_LINE + rb")*+\r\n")
+_TRAILERS = re.compile(rb"(?:" + _TOKEN + rb"++:[\x20-\x7e\x80-\xff\t]*+\r\n)*+\r\n")
 # RFC 9110 section 6.5.1 forbids them there: who sends them wants somebody to read them.
 _FRAMING_TRAILER = re.compile(rb"(?:\A|\n)(?:content-length|transfer-encoding):", re.IGNORECASE)
 

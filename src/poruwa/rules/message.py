@@ -69,21 +69,31 @@ class RefusalReason(Enum):
 CHUNKED = -1
 UNTIL_CLOSE = -2
 
-_LENGTH = re.compile(rb"\d{1,18}\Z")  # 18 digits fit a signed 64-bit integer in any language
+_LENGTH_DIGITS = 18  # these fit a signed 64-bit integer in any language
 _REG_NAME = rb"[A-Za-z0-9._~\-]+"
 _IPV6 = rb"\[[0-9A-Fa-f:.]{2,45}\]"
 HOST = re.compile(rb"(?:" + _REG_NAME + rb"|" + _IPV6 + rb")(?::\d{1,5})?\Z")
 
 
 def request_framing(fields: Mapping[bytes, bytes], *, minor_version: int) -> int | RefusalReason:
+    """Return what ``body_framing`` says of the fields of a request, by lower-case name."""
+    return body_framing(
+        fields.get(b"content-length"),
+        fields.get(b"transfer-encoding"),
+        minor_version=minor_version,
+    )
+
+
+def body_framing(
+    length: bytes | None, coding: bytes | None, *, minor_version: int
+) -> int | RefusalReason:
     """Return the length of a request's body in bytes, ``CHUNKED``, or why it is refused.
 
-    ``fields`` maps lower-case names to values, repeated framing fields joined by a comma (which
-    makes them invalid here on purpose). RFC 9112 section 6.3, narrowed: both kinds of framing
-    together, repeated lengths even when equal, and any coding list are refused.
+    ``length`` and ``coding`` are the values of Content-Length and Transfer-Encoding, repeated ones
+    joined by a comma (which makes them invalid here on purpose). RFC 9112 section 6.3, narrowed:
+    both kinds of framing together, repeated lengths even when equal, and any coding list are
+    refused.
     """
-    length = fields.get(b"content-length")
-    coding = fields.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:
             return RefusalReason.LENGTH_AND_CODING
@@ -93,25 +103,46 @@ def request_framing(fields: Mapping[bytes, bytes], *, minor_version: int) -> int
         return CHUNKED
     if length is None:
         return 0
-    if _LENGTH.match(length) is None:
+    if not length.isdigit() or len(length) > _LENGTH_DIGITS:  # of bytes: ASCII digits only
         return RefusalReason.LENGTH_INVALID
-    return int(length)
+    number = 0
+    for digit in length:  # int() of bytes takes as long as the rest of the function
+        number = number * 10 + digit - 0x30
+    return number
 
 
 def response_framing(
     fields: Mapping[bytes, bytes], *, status: int, minor_version: int, answers_head: bool
+) -> int | RefusalReason:
+    """Return what ``response_body_framing`` says of a response's fields, by lower-case name."""
+    return response_body_framing(
+        fields.get(b"content-length"),
+        fields.get(b"transfer-encoding"),
+        status=status,
+        minor_version=minor_version,
+        answers_head=answers_head,
+    )
+
+
+def response_body_framing(
+    length: bytes | None,
+    coding: bytes | None,
+    *,
+    status: int,
+    minor_version: int,
+    answers_head: bool,
 ) -> int | RefusalReason:
     """Return the length of a response's body, ``CHUNKED``, ``UNTIL_CLOSE``, or why it is refused.
 
     RFC 9112 section 6.3, in its order: responses without body first, then codings, then lengths.
     The framing fields of a response without body are checked too: a client may trust them.
     """
-    framing = request_framing(fields, minor_version=minor_version)
+    framing = body_framing(length, coding, minor_version=minor_version)
     if isinstance(framing, RefusalReason):
         return framing
     if answers_head or status < 200 or status in (204, 304):
         return 0
-    if framing == 0 and b"content-length" not in fields:
+    if length is None and coding is None:
         return UNTIL_CLOSE
     return framing
 

@@ -21,7 +21,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-_PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_~!$&'()*+,;=:@/.-]*")
+# A path of only these is in normal form, but for dot segments.
+PLAIN_PATH_BYTES = (
+    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_~!$&'()*+,;=:@/.-"
+)
+_PLAIN_PATH = re.compile(rb"/[" + re.escape(PLAIN_PATH_BYTES) + rb"]*")
 _ALLOWED_PATH = re.compile(
     rb"(?:[A-Za-z0-9_~!$&'()*+,;=:@/.-]|%[0-9A-Fa-f]{2}|[\x80-\xff\"<>^`{|}])*"
 )

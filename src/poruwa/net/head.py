@@ -1,0 +1,307 @@
+"""The field lines of a head: checked byte by byte, cut to what the next hop gets (RFC 9112).
+
+Theory of operation. Every byte is looked up in a table of those that may stand where it stands;
+what the grammar does not allow ends the reading. Compiled, that costs some ten machine instructions
+a byte and little a line (``docs/decisions/0009``). Of most lines nothing is kept: they go on in the
+spans of bytes they came in. A line whose name may matter, by its length and first letter, is looked
+up: then its value is kept for the rules that every message is asked for, its line is left out of
+what goes on, or both. All other fields are taken apart when a rule asks for them, by ``fields``.
+
+Start lines are read in ``http1``, which also says why a head is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # machine integers, where this is compiled; else just ints
+
+TOKEN: Final = rb"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+# The fields that every message is asked for. Plain numbers, which the compiler inlines.
+HOST: Final = 1
+CONNECTION: Final = 2
+CONTENT_LENGTH: Final = 3
+TRANSFER_ENCODING: Final = 4
+EXPECT: Final = 5
+TRACEPARENT: Final = 6
+DATE: Final = 7
+TIMING: Final = 8
+_ENDS_HERE: Final = 16  # added to a number, or alone: the line does not go on to the next hop
+
+_COLON: Final = 0x3A
+_CR: Final = 0x0D
+_LF: Final = 0x0A
+_SPACE: Final = 0x20
+_TAB: Final = 0x09
+_DEL: Final = 0x7F
+_NAME_BYTES: Final = 63  # of the longest name that may matter
+# Connection may not nominate these away: the message would mean something else without them.
+_NOT_NOMINABLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"close"))
+
+
+def table_of(allowed: bytes) -> bytes:
+    """Return 256 bytes: 1 at the places of those in ``allowed``, else 0."""
+    return bytes([byte in allowed for byte in range(256)])
+
+
+_IS_TOKEN: Final = table_of(TOKEN)
+
+
+class FieldNames:
+    """Which names matter in the messages of one direction.
+
+    Args:
+        asked_for: the numbers above by lower-case name.
+        ending: lower-case names of fields that end at this hop.
+    """
+
+    __slots__ = ("may_matter", "numbers")
+
+    def __init__(self, asked_for: Mapping[bytes, int], ending: Iterable[bytes]) -> None:
+        numbers = dict(asked_for)
+        for name in ending:
+            numbers[name] = numbers.get(name, 0) + _ENDS_HERE
+        may_matter = bytearray((_NAME_BYTES + 1) * 32)
+        for name in numbers:
+            may_matter[len(name) * 32 + name[0] % 32] = 1  # a letter's cases share a place
+        self.may_matter = bytes(may_matter)
+        # By the two usual spellings too, which saves the names of most lines their lower case.
+        self.numbers = numbers | {name.title(): number for name, number in numbers.items()}
+
+
+class Head:
+    """The head of a message.
+
+    ``raw`` are its bytes, from the start line, which ends at ``block_start``, to the empty line.
+    ``passed_on`` are the field lines for the next hop, with the CRLF before each and none at the
+    end, so that they go between a start line and further lines. The fields that every message is
+    asked for are attributes, without surrounding white space; None where they are missing. What is
+    repeated is joined by a comma (cookies by a semicolon), which makes it invalid where it must not
+    be repeated.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_is_repeated",
+        "_seen",
+        "block_start",
+        "connection",
+        "content_length",
+        "date",
+        "expect",
+        "host_field",
+        "line_count",
+        "minor_version",
+        "passed_on",
+        "raw",
+        "timing",
+        "traceparent",
+        "transfer_encoding",
+    )
+
+    raw: bytes
+    minor_version: int
+    block_start: int
+    line_count: int
+    passed_on: bytes
+
+    def __init__(self) -> None:
+        self.host_field: bytes | None = None
+        self.connection: bytes | None = None
+        self.content_length: bytes | None = None
+        self.transfer_encoding: bytes | None = None
+        self.expect: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.date: bytes | None = None
+        self.timing: bytes | None = None
+        self._fields: dict[bytes, bytes] | None = None
+        self._seen: i64 = 0  # a bit for each number
+        self._is_repeated = False
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """All fields, by lower-case name, as the attributes; made when first asked for.
+
+        For rules that few messages meet: it costs more than all the rest of reading a head.
+        """
+        if self._fields is None:
+            values: dict[bytes, list[bytes]] = {}
+            for name, value in self.lines():
+                values.setdefault(name, []).append(value)
+            self._fields = {
+                name: (b"; " if name == b"cookie" else b", ").join(each)
+                for name, each in values.items()
+            }
+        return self._fields
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the value of one field by its lower-case name, as ``fields`` has it; None without.
+
+        For a name or two: nothing else is taken apart.
+        """
+        if self._fields is not None:
+            return self._fields.get(name)
+        raw = self.raw
+        lowered = raw.lower()
+        line = b"\r\n" + name + b":"
+        at = lowered.find(line, self.block_start)
+        if at < 0:
+            return None
+        if lowered.find(line, at + 1) >= 0:
+            return self.fields[name]
+        start = at + len(line)
+        return trimmed(raw, start, end_of_text(raw, start))
+
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """Return the name, in lower case, and the value of each field line in its order."""
+        raw = self.raw
+        lines: list[tuple[bytes, bytes]] = []
+        at: i64 = self.block_start + 2
+        while raw[at] != _CR:
+            start: i64 = at
+            while raw[at] != _COLON:
+                at += 1
+            end = end_of_text(raw, at)
+            lines.append((raw[start:at].lower(), trimmed(raw, at + 1, end)))
+            at = end + 2
+        return lines
+
+    def passed_on_without(self, names: frozenset[bytes]) -> bytes:
+        """Return ``passed_on`` without the lines of ``names``, whichever those are."""
+        kept = [
+            line
+            for line in self.passed_on.split(b"\r\n")[1:]
+            if line.partition(b":")[0].lower() not in names
+        ]
+        return b"".join([b"\r\n" + line for line in kept])
+
+    def connection_options(self) -> tuple[bool, bool, frozenset[bytes] | None]:
+        """Return what the ``Connection`` field says: ``(close, upgrade, other names or None)``."""
+        value = self.connection
+        if value is None:
+            return self.minor_version == 0, False, None
+        if value == b"keep-alive":
+            return False, False, None
+        if value == b"close":
+            return True, False, None
+        options = {option.strip(b" \t") for option in value.lower().split(b",")}
+        close = b"close" in options or (self.minor_version == 0 and b"keep-alive" not in options)
+        upgrade = b"upgrade" in options
+        others = options - _NOT_NOMINABLE - {b"", b"keep-alive", b"upgrade"}
+        return close, upgrade, frozenset(others) or None
+
+    def read_lines(self, data: bytes, block_start: int, names: FieldNames) -> bool:
+        """Take the field lines of ``data`` from ``block_start`` on, the CRLF before the first.
+
+        Returns whether they are field lines with an empty line behind them. Fills in what the
+        class says, but for what the start line tells.
+
+        Raises:
+            IndexError: ``data`` ends before the empty line.
+        """
+        is_token, may_matter = _IS_TOKEN, names.may_matter
+        pieces: list[bytes] | None = None
+        count: i64 = 0
+        kept_from: i64 = block_start
+        at: i64 = kept_from + 2
+        while True:
+            start: i64 = at
+            while is_token[data[at]]:
+                at += 1
+            length: i64 = at - start
+            if data[at] != _COLON or length == 0:
+                break
+            at = end_of_text(data, at + 1)
+            if data[at] != _CR or data[at + 1] != _LF:
+                return False
+            if length <= _NAME_BYTES:
+                first: i64 = data[start]
+                if may_matter[length * 32 + (first & 31)]:
+                    number = self._take(data, start, start + length, at, names)
+                    if number >= _ENDS_HERE:
+                        if pieces is None:
+                            pieces = []
+                        if start - 2 > kept_from:
+                            pieces.append(data[kept_from : start - 2])
+                        kept_from = at
+            at += 2
+            count += 1
+        if length or data[at] != _CR or data[at + 1] != _LF:
+            return False
+        self.passed_on = data[kept_from : at - 2]
+        if pieces is not None:
+            pieces.append(self.passed_on)
+            self.passed_on = b"".join(pieces)
+        self.line_count = count
+        self.block_start = block_start
+        self.raw = data if at + 2 == len(data) else data[: at + 2]
+        if self._is_repeated:
+            self._join_repeated()
+        return True
+
+    def _take(self, data: bytes, start: i64, colon: i64, end: i64, names: FieldNames) -> i64:
+        """Keep the value of a line if every message is asked for it; return the name's number."""
+        name = data[start:colon]
+        number: i64 = names.numbers.get(name, -1)
+        if number < 0:
+            number = names.numbers.get(name.lower(), 0)
+        field = number & (_ENDS_HERE - 1)
+        if field == 0:
+            return number
+        value = trimmed(data, colon + 1, end)
+        if field == HOST:
+            self.host_field = value
+        elif field == CONNECTION:
+            self.connection = value
+        elif field == CONTENT_LENGTH:
+            self.content_length = value
+        elif field == TRANSFER_ENCODING:
+            self.transfer_encoding = value
+        elif field == EXPECT:
+            self.expect = value
+        elif field == TRACEPARENT:
+            self.traceparent = value
+        elif field == DATE:
+            self.date = value
+        else:
+            self.timing = value
+        self._is_repeated = self._is_repeated or (self._seen >> field) & 1 == 1
+        self._seen |= 1 << field
+        return number
+
+    def _join_repeated(self) -> None:
+        """Give the attributes the values of all their lines: so far they have the last one's."""
+        fields = self.fields
+        self.host_field = fields.get(b"host")
+        self.connection = fields.get(b"connection")
+        self.content_length = fields.get(b"content-length")
+        self.transfer_encoding = fields.get(b"transfer-encoding")
+        self.expect = fields.get(b"expect")
+        self.traceparent = fields.get(b"traceparent")
+        self.date = fields.get(b"date")
+        self.timing = fields.get(b"poruwa-timing")
+
+
+def end_of_text(data: bytes, at: i64) -> i64:
+    """Return where the text that begins at ``at`` ends: before the first control character.
+
+    What a field's value and a reason phrase consist of: visible characters, spaces, tabs, and
+    bytes above ASCII. Raises IndexError where ``data`` ends before.
+    """
+    byte: i64 = data[at]
+    while (byte >= _SPACE and byte != _DEL) or byte == _TAB:
+        at += 1
+        byte = data[at]
+    return at
+
+
+def trimmed(data: bytes, start: i64, end: i64) -> bytes:
+    """Return what stands from ``start`` to ``end`` without the white space around it."""
+    while start < end and (data[start] == _SPACE or data[start] == _TAB):
+        start += 1
+    while start < end and (data[end - 1] == _SPACE or data[end - 1] == _TAB):
+        end -= 1
+    return data[start:end]
