@@ -59,7 +59,8 @@ class Stack:
         self.state = folder / "state"
         self.policy = folder / "site.toml"
         self.policy.write_text(POLICY)
-        self.environ = {**os.environ, "PYTHONPATH": str(FAKES)}
+        path = os.pathsep.join(filter(None, (str(FAKES), os.environ.get("PYTHONPATH"))))
+        self.environ = {**os.environ, "PYTHONPATH": path}
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         return (sys.executable, "-m", "poruwa.cli.main", *arguments)
@@ -258,6 +259,39 @@ async def test_killed_parts_are_back_within_two_seconds_and_no_get_fails(stack: 
         assert (await asyncio.to_thread(httpx.get, stack.url("/runs"))).text == "1"
         status = await asyncio.to_thread(stack.status)
         assert [instance["in_flight"] for instance in status["instances"]] == [0, 0, 0]
+
+
+def test_what_operators_change_outlives_the_gateway_and_the_stack(stack: Stack) -> None:
+    """The verbs find the stack of ./state, whatever its admin address."""
+
+    def drained(name: str) -> bool:
+        found = stack.status().get("instances", ())
+        return any(each["name"] == name and each["state"] == "drained" for each in found)
+
+    with stack.running("--admin", "none") as process:
+        wait_ready(stack, process)
+        result = stack.run("drain", "app.1", "--limit", "0")
+        assert result.stdout == "app.1 takes no new clients; bound ones go elsewhere now.\n"
+        assert stack.run("weight", "app.2", "5").stdout == "app.2 has weight 5, it was 1.\n"
+        wait_until(lambda: drained("app.1"), "app.1 to be drained")
+        drained_pid = str(stack.report()["pids"]["app.1"])
+        assert drained_pid not in {httpx.get(stack.url("/pid")).text for _ in range(10)}
+        gateway = stack.report()["pids"]["gateway"]
+        os.kill(gateway, signal.SIGKILL)
+        wait_until(lambda: stack.report()["pids"].get("gateway") != gateway, "another gateway")
+        wait_until(lambda: drained("app.1"), "app.1 to be drained still")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STOP_SECONDS)
+    with stack.running() as process:
+        wait_ready(stack, process)
+        assert drained("app.1")
+        weights = {each["name"]: each["weight"] for each in stack.status()["instances"]}
+        assert weights == {"app.1": 1, "app.2": 5, "app.3": 1}
+        assert stack.run("undrain", "app.1").returncode == 0
+        wait_until(lambda: not drained("app.1"), "app.1 to serve again")
+        assert stack.run("reload").stdout.startswith("reload done in ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STOP_SECONDS)
 
 
 def test_kill_of_the_stack_itself_leaves_nothing_and_the_next_start_works(stack: Stack) -> None:
