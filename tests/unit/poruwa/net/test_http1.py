@@ -99,7 +99,7 @@ def test_responses_without_body(status: int) -> None:
 
 
 def test_large_heads_take_linear_time() -> None:
-    """What looks like much backtracking is none: half a megabyte, good or bad, in no time."""
+    """What looks like much backtracking is none: half a megabyte, good or bad, in moments."""
     for tail in (b"\r\n\r\n", b"\x00\r\n\r\n", b" : \r\n\r\n"):
         for filler in (
             b"a" * 500_000,
@@ -110,7 +110,7 @@ def test_large_heads_take_linear_time() -> None:
             start = time.perf_counter()
             with contextlib.suppress(Refused):
                 parse_request_head(raw)
-            assert time.perf_counter() - start < 1.0
+            assert time.perf_counter() - start < 20.0  # quadratic, it would be hours
 
 
 # Against h11.
