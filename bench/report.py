@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ORDER = ("micro", "pass_through", "connections", "site")  # of running and of the index
+ORDER = (
+    "micro",
+    "pass_through",
+    "faults",
+    "soak",
+    "connections",
+    "site",
+)  # of running and of the index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ _SLOT_WORDS = 8
 _WORD_BYTES = 8
 
 # Counters of a worker and slot, besides the requests under way. All but the last only grow.
-_ANSWERED, _FAILED, _LATENCY_MICROS, _IN_A_ROW = range(4)
+_FAILED, _LATENCY_MICROS, _IN_A_ROW = 1, 2, 3  # after those answered
 _OUTCOME_COUNTERS = 4
 
 FIXED_POINT = 16
@@ -178,13 +178,17 @@ class SharedState:
         A worker that is replaced takes its counts with it: they may go back.
         """
         width = self.max_workers
+        first, end = self.words[_FIRST_ROW], self.words[_END_ROW]
         start = self._outcome_base + slot * width * _OUTCOME_COUNTERS
-        cells = self.words[start : start + width * _OUTCOME_COUNTERS].tolist()
+        answered, failed, micros, in_a_row = (
+            self.words[column + first : column + end].tolist()
+            for column in range(start, start + _OUTCOME_COUNTERS * width, width)
+        )
         return SlotCounts(
-            answered=sum(cells[_ANSWERED * width : (_ANSWERED + 1) * width]),
-            failed=sum(cells[_FAILED * width : (_FAILED + 1) * width]),
-            latency_micros=sum(cells[_LATENCY_MICROS * width : (_LATENCY_MICROS + 1) * width]),
-            in_a_row=max(cells[_IN_A_ROW * width : (_IN_A_ROW + 1) * width]),
+            answered=sum(answered),
+            failed=sum(failed),
+            latency_micros=sum(micros),
+            in_a_row=max(in_a_row, default=0),
         )
 
     def set_rows(self, first: int, end: int) -> None:

@@ -3,7 +3,7 @@
 Theory of operation. A head is read in one pass: its start line here, its field lines in
 ``poruwa.net.head``. Where the grammar allows no next byte, the bytes are not a head, and only then
 is looked for the reason. All work is linear to the head. Why not a parser library:
-``docs/decisions/0002``.
+``docs/decisions/0002`` and ``0009``.
 
 No socket and no clock here. Framing and refusals are decided in ``poruwa.rules.message``.
 """

@@ -16,7 +16,7 @@ def test_an_unknown_benchmark_names_those_there_are(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         command.main(["no-such"])
     assert ended.value.code == 2
-    assert "micro, pass_through, connections, site" in capsys.readouterr().err
+    assert "micro, pass_through, faults, soak, connections, site" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seconds=0", "--rounds=-1", "--seconds=x"])
