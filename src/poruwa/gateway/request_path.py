@@ -21,17 +21,18 @@ first that can answer does, and what follows is not reached.
 _CLOSING = """\
 
 Between balancer and upstream stands one `gateway.attempt` for each try: a request that is slower
-than usual has two at a time, and the first answer wins. The answer goes back through the same
-connection objects: the instance's connection parses it as
+than usual has two at a time, and the first answer wins.
+
+The answer goes back through the same connection objects: the instance's connection parses it as
 strictly as the client's connection parsed the request, hop-by-hop fields are cut, and the bytes go
 out with back-pressure. Every end of an exchange is counted (`observe.metrics`) and logged
 (`observe.access_log`) in one place, `Exchange._end`.
 
 Where to look for what: framing refusals in `rules.message`, who is believed about a client's
 address in `rules.forwarding`, which instance in `rules.balancing` and `gateway.selection`, who is
-ejected or thought slow in `rules.ejection`, `rules.speed` and `gateway.passive_health`, what is sent
-again in `rules.retry`, from when on a try is late in `rules.latency` and `gateway.late_tries`, heads
-as sent in `gateway.heads`.
+ejected or thought slow in `rules.ejection`, `rules.speed` and `gateway.passive_health`, what is
+sent again in `rules.retry`, from when on a try is late in `rules.latency` and
+`gateway.late_tries`, heads as sent in `gateway.heads`.
 """
 
 
