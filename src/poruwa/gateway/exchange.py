@@ -655,9 +655,10 @@ class Exchange:
         self.answer_error(error.status_hint)
 
     def _response_complete(self) -> None:
+        connection: UpstreamConnection | None = None
         attempt = self.attempt
-        assert attempt is not None
-        connection, attempt.connection = attempt.connection, None
+        if attempt is not None:  # else a file was sent
+            connection, attempt.connection = attempt.connection, None
         keep_alive = self.keep_alive
         client = self.client
         self._end()

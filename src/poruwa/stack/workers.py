@@ -367,6 +367,8 @@ class WorkerGroup:
         )
 
     def _spec(self, row: int, epoch: Epoch, generation: int) -> ProcessSpec:
+        if any(sock.fileno() < 0 for sock in epoch.settings.listeners.values()):
+            raise StackError("The gateway is stopping: its listeners are closed.")
         ours, theirs = socket.socketpair()
         stale = self._our_ends.pop(row, None)
         if stale is not None:
