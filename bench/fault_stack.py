@@ -190,7 +190,8 @@ http {{
 
 def _haproxy(instances: list[Instance], work: Path, port: int, admin: int) -> list[str]:
     servers = "\n".join(
-        f"    server {each.name} 127.0.0.1:{each.port} check inter 5s fastinter 1s"
+        f"    server {each.name} 127.0.0.1:{each.port} check inter 5s fastinter 1s "
+        "observe layer7 error-limit 5 on-error mark-down"
         for each in instances
     )
     path = work / "haproxy.cfg"

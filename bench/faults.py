@@ -160,8 +160,9 @@ def run(settings: Settings) -> Report:
         method=(
             f"{CLIENTS} closed-loop clients that keep their connections, three instances that take "
             "50 ms, two cores for everything. `poruwa gateway` with nothing but addresses; HAProxy "
-            "with leastconn, checks every 5 s, redispatch and retries of safe failures; nginx with "
-            "least_conn, a shared zone and next_upstream also on 5xx. Throughput and p99 during "
+            "with leastconn, checks every 5 s, passive health (observe layer7), redispatch and "
+            "retries; nginx with least_conn, a shared zone and next_upstream also on 5xx. "
+            "Throughput (of good answers) and p99 during "
             "the fault are compared with the same stack's seconds before it; where instances are "
             "unlike, throughput is compared with the optimum of a simulated balancer that knows "
             "every instance's service time (as measured without a proxy), capacity and queue."
@@ -222,8 +223,9 @@ def _outcome(
     during = [each for each in samples if each.at + each.seconds > began and each.at < ended]
     later = [each for each in during if each.at > began + 1.0]
     failed_posts = [each for each in during if each.method == "POST" and each.has_failed]
-    touched = {number for each in stack.instances for number in each.posts()}
-    rate = sum(began <= each.at + each.seconds < ended for each in during) / (ended - began)
+    touched = set(stack.instances[0].posts())  # the one that is killed
+    good = [each for each in during if not each.has_failed]
+    rate = sum(began <= each.at + each.seconds < ended for each in good) / (ended - began)
     usual = usual or len(normal) / _NORMAL_SECONDS
     bad = stack.instances[0].name
     is_failing = scenario.act is _fail

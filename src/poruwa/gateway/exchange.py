@@ -631,11 +631,16 @@ class Exchange:
             body_replayable=self._body is not None,
             failure=kind,
         )
-        if kind is FailureKind.CONNECT and self.pool.is_refusing():
-            # Nobody accepts, e.g. while the only instance restarts: as good as nobody being up.
-            self.attempts.clear()
-            self.tries = 0
-            self._wait_for_instance()
+        if kind is FailureKind.CONNECT:
+            # Nothing was sent, so it costs no budget. Where nobody accepts, e.g. while all restart,
+            # it is as good as nobody being up: the request waits, as long as the queue lets it.
+            if self.pool.is_refusing() or self.tries >= gateway.tries:
+                self.attempts.clear()
+                self.tries = 0
+                self._wait_for_instance()
+            else:
+                gateway.metrics.retried(kind.value)
+                self.dispatch(RETRY)
             return
         if decision.is_retry:
             # An instance that closes an idle connection as we use it is nobody's failure: such a
