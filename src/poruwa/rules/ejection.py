@@ -157,7 +157,7 @@ def judge_pool(
             elif outcomes.answered:
                 states[index] = _admitted(state, now)
         elif may_eject:
-            reason = _reason_to_eject(states, index, settings)
+            reason = _reason_to_eject(members, states, index, settings)
             if reason is not None and _is_ejection_allowed(members, states, index, settings):
                 states[index] = _ejected(state, reason, settings, now)
         if states[index].standing is Standing.ADMITTED:
@@ -202,14 +202,21 @@ def _counted(member: Member, settings: EjectionSettings, elapsed: float) -> Pass
 
 
 def _reason_to_eject(
-    states: Sequence[PassiveState], index: int, settings: EjectionSettings
+    members: Sequence[Member],
+    states: Sequence[PassiveState],
+    index: int,
+    settings: EjectionSettings,
 ) -> EjectionReason | None:
     state = states[index]
     others_good = sum(other.good for at, other in enumerate(states) if at != index)
     others_bad = sum(other.bad for at, other in enumerate(states) if at != index)
     others_total = others_good + others_bad
     others_share = others_bad / others_total if others_total else 0.0
-    if state.in_a_row >= settings.failures and others_share < settings.error_share:
+    if (
+        state.in_a_row >= settings.failures
+        and others_share < settings.error_share
+        and not _are_failing_now(members, states, index, settings)
+    ):
         return EjectionReason.FAILURES
     if (
         state.good + state.bad >= LEAST_REQUESTS
@@ -218,6 +225,25 @@ def _reason_to_eject(
     ):
         return EjectionReason.ERROR_SHARE
     return None
+
+
+def _are_failing_now(
+    members: Sequence[Member],
+    states: Sequence[PassiveState],
+    index: int,
+    settings: EjectionSettings,
+) -> bool:
+    """Tell whether all others that serve have begun to fail too.
+
+    The window does not say so yet: it is full of the good answers of before. Half the failures in
+    a row are enough, for they come to each instance at a slightly different time.
+    """
+    rows = [
+        states[at].in_a_row
+        for at, member in enumerate(members)
+        if at != index and member.is_up and states[at].standing is Standing.ADMITTED
+    ]
+    return bool(rows) and 2 * min(rows) >= settings.failures
 
 
 def _is_ejection_allowed(

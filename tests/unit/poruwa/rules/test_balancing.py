@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from poruwa.rules.balancing import (
     MAX_SEQUENCE_SLOTS,
     consistent_hash,
+    expected_waits,
     hash_ring,
     least_connections,
+    least_expected_wait,
     peak_ewma,
     power_of_two,
     round_robin,
@@ -184,3 +186,85 @@ def test_nobody_to_choose_from() -> None:
         hash_ring([], [])
     with pytest.raises(ValueError, match="at least 1"):
         weighted_sequence([1, 0])
+
+
+# The wait to expect of unlike instances.
+
+NO_LIMIT = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("loads", "slowness", "ratios", "capacities", "best"),
+    [
+        # alike: the least loaded
+        ((3, 1, 2), (1, 1, 1), (1, 1, 1), (NO_LIMIT,) * 3, 1),
+        # the fast one takes as much as it holds at a time, however busy it is
+        ((15, 0, 0), (1, 1, 1), (1, 4, 16), (16, 16, 16), 0),
+        # beyond that its requests queue: from four times the capacity on the slower is as soon
+        ((62, 0, 0), (1, 1, 1), (1, 4, 16), (16, 16, 16), 0),
+        ((64, 0, 0), (1, 1, 1), (1, 4, 16), (16, 16, 16), 1),
+        # equally fast: who has room, then who has more room
+        ((4, 2, 1), (1, 1, 1), (1, 1, 1), (16, 4, 1), 1),
+        ((12, 4, 1), (1, 1, 1), (1, 1, 1), (16, 4, 1), 0),
+        # one that only fails looks idle: its slowness is held against the smallest capacity
+        ((16, 4, 0), (1, 1, 256), (1, 1, 1), (16, 4, NO_LIMIT), 0),
+        # unless it is the only one to have room at all
+        ((4000, 4000, 0), (1, 1, 256), (1, 1, 1), (16, 4, NO_LIMIT), 2),
+        # slow start withholds, it does not forbid
+        ((12, 12, 0), (1, 1, 10), (1, 1, 1), (NO_LIMIT,) * 3, 2),
+        ((8, 8, 0), (1, 1, 10), (1, 1, 1), (NO_LIMIT,) * 3, 0),
+    ],
+)
+def test_the_least_wait_to_expect(
+    loads: tuple[int, ...],
+    slowness: tuple[float, ...],
+    ratios: tuple[float, ...],
+    capacities: tuple[float, ...],
+    best: int,
+) -> None:
+    weights = (1,) * len(loads)
+    waits = expected_waits(weights, loads, slowness, ratios, capacities)
+    assert least_expected_wait(weights, waits, 0) == best
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 256), st.integers(0, 1000)), min_size=1, max_size=8),
+    st.integers(0, 1000),
+)
+def test_among_equals_it_is_least_connections(pool: list[tuple[int, int]], turn: int) -> None:
+    weights, loads = [each[0] for each in pool], [each[1] for each in pool]
+    ones = [1.0] * len(pool)
+    waits = expected_waits(weights, loads, ones, ones, [NO_LIMIT] * len(pool))
+    assert least_expected_wait(weights, waits, turn) == least_connections(weights, loads, turn)
+
+
+FIGURES = st.tuples(
+    st.integers(1, 16),
+    st.integers(0, 500),
+    st.floats(1.0, 256.0),
+    st.floats(1.0, 100.0),
+    st.one_of(st.floats(1.0, 500.0), st.just(NO_LIMIT)),
+)
+
+
+@given(st.lists(FIGURES, min_size=1, max_size=6), st.integers(1, 10))
+def test_more_load_is_a_longer_wait_there_and_changes_nobody_elses(
+    pool: list[tuple[int, int, float, float, float]], more: int
+) -> None:
+    weights, loads, slowness, ratios, capacities = (list(each) for each in zip(*pool, strict=True))
+    before = expected_waits(weights, loads, slowness, ratios, capacities)
+    assert min(before) >= 1.0
+    loads[0] += more
+    after = expected_waits(weights, loads, slowness, ratios, capacities)
+    assert after[0] > before[0]
+    assert after[1:] == before[1:]
+
+
+def test_equal_waits_take_turns_by_weight() -> None:
+    turns = Counter(least_expected_wait((3, 1, 1), (1.0, 1.0, 2.0), turn) for turn in range(40))
+    assert turns == {0: 30, 1: 10}
+
+
+def test_of_nobody_there_is_no_least_wait() -> None:
+    with pytest.raises(ValueError, match="no eligible instance"):
+        least_expected_wait((), (), 0)

@@ -84,6 +84,28 @@ def test_nobody_is_ejected_where_all_fail_alike() -> None:
     assert standings == [IN, IN, IN]
 
 
+def test_nobody_is_ejected_when_all_begin_to_fail_at_once() -> None:
+    """The window is still full of good answers: half the pool was ejected for it once."""
+    pool = Pool(4)
+    for _ in range(200):
+        pool.judge(GOOD, GOOD, GOOD, GOOD)
+    for failures in range(1, 200):
+        rows = [max(failures - late, 0) for late in (0, 1, 2, 1)]  # not all at the same moment
+        standings = pool.judge(*[Outcomes(failed=1, in_a_row=row) if row else IDLE for row in rows])
+        assert standings == [IN, IN, IN, IN]
+
+
+def test_an_instance_that_is_down_is_no_witness_of_the_others() -> None:
+    """It has nothing to fail with: the two that serve do fail alike."""
+    pool = Pool(3)
+    pool.is_up = [True, True, False]
+    for _ in range(20):
+        pool.judge(GOOD, GOOD, IDLE)
+    assert pool.judge(bad(5), bad(5), IDLE) == [IN, IN, IN]
+    pool.judge(bad(5), GOOD, IDLE)
+    assert pool.judge(bad(5), GOOD, IDLE) == [OUT, IN, IN]
+
+
 def test_the_only_instance_is_never_ejected() -> None:
     assert Pool(1).judge(bad(100)) == [IN]
 
@@ -157,6 +179,37 @@ OUTCOMES = st.builds(
     st.integers(0, 50),
     st.integers(0, 50),
 )
+
+
+@given(
+    count=st.integers(2, 6),
+    answered=st.integers(0, 100),
+    failures=st.lists(st.integers(0, 50), min_size=1, max_size=40),
+    elapsed=st.sampled_from([0.05, 1.0, 10.0]),
+)
+def test_who_fails_like_the_others_is_never_ejected(
+    count: int, answered: int, failures: list[int], elapsed: float
+) -> None:
+    pool = Pool(count)
+    pool.judge(*[Outcomes(answered=answered)] * count, elapsed=elapsed)
+    for each in failures:
+        assert pool.judge(*[bad(each)] * count, elapsed=elapsed) == [IN] * count
+
+
+@given(
+    ups=st.lists(st.booleans(), min_size=5, max_size=5),
+    steps=st.lists(st.lists(OUTCOMES, min_size=5, max_size=5), max_size=40),
+)
+def test_one_of_those_that_are_up_stays(ups: list[bool], steps: list[list[Outcomes]]) -> None:
+    """Whatever live traffic says, and also where all may be ejected."""
+    pool = Pool(5, replace(SETTINGS, largest_share=1.0))
+    pool.is_up = ups
+    for outcomes in steps:
+        standings = pool.judge(*outcomes)
+        if any(ups):
+            assert any(
+                is_up and standing is IN for is_up, standing in zip(ups, standings, strict=True)
+            )
 
 
 @given(

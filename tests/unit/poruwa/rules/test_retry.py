@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poruwa.rules.retry import FailureKind, RetryBudget, RetryDecision, may_retry
+from poruwa.rules.retry import (
+    FailureKind,
+    RetryBudget,
+    RetryDecision,
+    is_failure_status,
+    may_retry,
+)
 
 SAFE = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"QUERY")
 UNSAFE = (b"POST", b"PATCH", b"LOCK", b"BREW", b"get")
@@ -115,3 +121,17 @@ def test_clock_going_back_changes_nothing() -> None:
 def test_budget_is_never_negative() -> None:
     with pytest.raises(ValueError, match="negative"):
         RetryBudget(-0.1, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "is_failure"),
+    [
+        ((200, 204, 304, 400, 404, 408, 429, 499), False),  # the client's business
+        ((501, 505, 510, 511), False),  # of the request, not of who got it
+        ((500, 502, 503, 504, 507, 599), True),
+    ],
+)
+def test_which_statuses_count_against_an_instance(
+    statuses: tuple[int, ...], *, is_failure: bool
+) -> None:
+    assert {is_failure_status(status) for status in statuses} == {is_failure}
