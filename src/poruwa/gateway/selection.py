@@ -230,7 +230,10 @@ class Selector:
         self._verdict_version = shared.verdict_version()
         by_state: dict[int, list[int]] = {}
         for position, slot in enumerate(self.slots):
-            self._weights[position] = shared.weight(slot) or self._weights[position]
+            weight = shared.weight(slot) or self._weights[position]
+            if weight != self._weights[position]:
+                self._weights[position] = weight
+                self._rings.clear()  # made of the old ones
             self._slowness[position] = shared.slowness(slot)
             self._ratios[position] = shared.ratio(slot)
             self._capacities[position] = shared.capacity(slot)
