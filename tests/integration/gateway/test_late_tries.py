@@ -5,6 +5,7 @@ Real gateways before real origins. An origin that "hangs" answers a path only on
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,6 +98,8 @@ def running(folder: Path, **parts: str) -> Iterator[Site]:
     site = Site(folder, **parts)
     try:
         yield site
+        site.let_go.set()
+        site.until(lambda: site.gateway.in_flight() == 0, "no load left behind")
     finally:
         site.let_go.set()
         site.gateway.stop()
@@ -142,6 +145,48 @@ def test_what_is_overtaken_again_and_again_is_ejected_and_comes_back(tmp_path: P
         assert site.gateway.in_flight() == 0
 
 
+def test_the_connection_of_an_overtaken_try_is_kept(site: Site) -> None:
+    """Its instance answered in the end: the next request there finds it."""
+    site.hang("/hang")
+    site.learn()
+    while not site.a.seen("/hang"):
+        assert site.gateway.get("/hang").body == b"b"
+    late = site.a.seen("/hang")[-1].connection
+    site.let_go.set()
+    site.until(lambda: site.gateway.in_flight() == 0, "the late answer")
+    before = len(site.a.seen("/learn"))
+    site.learn()
+    after = site.a.seen("/learn")[before:]
+    assert after
+    assert {call.connection.number for call in after} == {late.number}
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("PUT", "x"), ("GET", "x"), ("DELETE", ""), ("OPTIONS", "")]
+)
+def test_only_plain_gets_are_asked_of_two_at_a_time(site: Site, method: str, body: str) -> None:
+    """What has a body, or may change something, is tried again once it failed at the earliest."""
+    for origin in (site.a, site.b):
+        origin.on("/other", lambda call: (site.let_go.wait(DEADLINE_SECONDS), call.reply(b"ok"))[1])
+    site.hang("/hang")
+    site.learn()
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    request = f"{method} /other HTTP/1.1\r\nHost: weddinglk.test\r\n{length}\r\n{body}"
+    with site.gateway.connect() as one, site.gateway.connect() as two:
+        for client in (one, two):  # one at each origin, so that others come to both
+            client.send(request.encode())
+        site.until(lambda: site.seen("/other") == 2, "the requests")
+
+        def is_hedged() -> bool:
+            assert site.gateway.get("/hang").body == b"b"
+            return site.gateway.metric('poruwa_hedges_total{outcome="won"}') >= 1
+
+        site.until(is_hedged, "a hedge of another request, which began later")
+        site.let_go.set()
+        assert {client.response(method.encode()).body for client in (one, two)} == {b"ok"}
+    assert (len(site.a.seen("/other")), len(site.b.seen("/other"))) == (1, 1)
+
+
 def test_a_post_is_never_sent_beside_itself(site: Site) -> None:
     site.hang("/hang")
     site.learn()
@@ -168,15 +213,16 @@ def test_long_polls_and_event_streams_are_left_alone(site: Site, path: str, fiel
         origin.on(path, lambda call: (site.let_go.wait(DEADLINE_SECONDS), call.reply(b"ok"))[1])
     site.hang("/hang")
     site.learn()
-    with site.gateway.connect() as client:
-        client.send(f"GET {path} HTTP/1.1\r\nHost: weddinglk.test\r\n{fields}\r\n".encode())
-        site.until(lambda: site.seen(path) == 1, "the request")
+    with site.gateway.connect() as one, site.gateway.connect() as two:
+        for client in (one, two):  # one at each origin, so that others come to both
+            client.send(f"GET {path} HTTP/1.1\r\nHost: weddinglk.test\r\n{fields}\r\n".encode())
+        site.until(lambda: site.seen(path) == 2, "the requests")
         for _ in range(6):  # others are hedged meanwhile
             assert site.gateway.get("/hang").body == b"b"
         assert site.gateway.metric('poruwa_hedges_total{outcome="won"}') >= 1
-        assert site.seen(path) == 1
         site.let_go.set()
-        assert client.response().body == b"ok"
+        assert {client.response().body for client in (one, two)} == {b"ok"}
+    assert (len(site.a.seen(path)), len(site.b.seen(path))) == (1, 1)
 
 
 def test_hedges_stay_within_their_share_when_all_are_slow(site: Site) -> None:
@@ -229,6 +275,34 @@ def test_with_a_key_only_its_owner_is_told(tmp_path: Path, monkeypatch: pytest.M
         assert told.get("server-timing") is not None
 
 
+def test_a_key_tells_also_through_a_proxy_and_stays_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMING_KEY", "k" * 32)
+    with running(tmp_path, gateway='timing_key = "env:TIMING_KEY"') as site:
+        fields = f"X-Forwarded-For: 192.0.2.1\r\npORUWA-tIMING: {'k' * 32}\r\n"
+        told = site.gateway.get("/x", fields)
+        assert b"try1;dur=" in (told.get("server-timing") or b"")
+        assert "kkkk" not in str(account(told))
+        wrong = site.gateway.get("/x", f"Poruwa-Timing: {'k' * 31}\r\n")
+        assert wrong.get("server-timing") is None
+        assert "kkkk" not in str(account(wrong))
+
+
+def test_an_overtaken_try_and_its_hedge_are_told(site: Site) -> None:
+    site.hang("/hang")
+    site.learn()
+    told: list[bytes] = []
+
+    def is_told() -> bool:
+        told.append(site.gateway.get("/hang", "Poruwa-Timing: 1\r\n").get("server-timing") or b"")
+        return b"try2" in told[-1]
+
+    site.until(is_told, "a hedged request")
+    assert re.search(rb'try1;dur=[0-9.]+;desc="a first [a-z ]+"', told[-1])
+    assert re.search(rb'try2;dur=[0-9.]+;desc="b hedge 200"', told[-1])
+
+
 @pytest.mark.parametrize(
     ("key", "fields"),
     [("header:X-Tenant", "X-Tenant: {}\r\n"), ("cookie:sid", "Cookie: sid={}\r\n")],
@@ -243,6 +317,53 @@ def test_what_is_hashed_stays_together(tmp_path: Path, key: str, fields: str) ->
         }  # fmt: skip
     assert all(len(origins) == 1 for origins in homes.values())
     assert {origin for origins in homes.values() for origin in origins} == {"a", "b"}
+
+
+@pytest.mark.parametrize("method", ["sticky-hash", "consistent-hash"])
+def test_paths_have_their_instances(tmp_path: Path, method: str) -> None:
+    """Whoever asks, and whatever the query is."""
+    pool = f'method = "{method}"\nhash_key = "path"'
+    with running(tmp_path, pool=pool, settings="[hedge]\nenabled = false") as site:
+        homes = {
+            number: {
+                account(site.gateway.get(f"/page/{number}?{source}", source=f"127.0.0.{source}"))[
+                    "origin"
+                ]
+                for source in (2, 3, 4)
+            }
+            for number in range(24)
+        }
+    assert all(len(origins) == 1 for origins in homes.values())
+    assert {origin for origins in homes.values() for origin in origins} == {"a", "b"}
+
+
+def test_clients_without_a_cookie_go_by_hash_and_with_one_by_cookie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFINITY_KEYS", "k" * 32)
+    affinity = '[pools.app.affinity]\nkeys = "env:AFFINITY_KEYS"\nwithout_cookie = "hash"'
+    with running(tmp_path, pool=affinity, settings="[hedge]\nenabled = false") as site:
+        for origin in (site.a, site.b):
+            origin.on(
+                "/me",
+                lambda call: call.reply(
+                    call.connection.origin.name.encode(), fields=b"Cache-Control: private\r\n"
+                ),
+            )
+        sources = [f"127.0.0.{number}" for number in range(2, 26)]
+        homes: dict[str, bytes] = {}
+        cookies: dict[bytes, str] = {}
+        for source in sources:
+            answers = [site.gateway.get("/me", source=source) for _ in range(3)]
+            assert len({answer.body for answer in answers}) == 1
+            homes[source] = answers[0].body
+            line = (answers[0].get("set-cookie") or b"").decode()
+            cookies[answers[0].body] = line.partition(";")[0]
+        assert set(homes.values()) == {b"a", b"b"}
+        for source in sources:
+            other = b"b" if homes[source] == b"a" else b"a"
+            answer = site.gateway.get("/me", f"Cookie: {cookies[other]}\r\n", source=source)
+            assert answer.body == other
 
 
 def test_full_instances_let_clients_wait_in_turn(tmp_path: Path) -> None:
