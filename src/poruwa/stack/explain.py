@@ -22,6 +22,7 @@ from poruwa.gateway.selection import HASH_METHODS, NOBODY, Selector
 from poruwa.gateway.shared_state import InstanceState, SharedState
 from poruwa.rules.affinity import AffinityTable, find_cookie
 from poruwa.rules.ejection import Standing
+from poruwa.rules.retry import SAFE_METHODS
 from poruwa.rules.routing import RouteTable, normalise_path
 
 _SECURE_PREFIX = b"__Host-Http-"
@@ -78,7 +79,14 @@ class Explainer:
         Raises:
             StackError: what was asked about is no request this gateway could get.
         """
-        parts = urlsplit(question.url)  # of an absolute URL or a path
+        try:
+            parts = urlsplit(question.url)  # of an absolute URL or a path
+        except ValueError as error:
+            raise StackError(
+                f"{question.url!r} is no URL ({error}): write http://HOST/PATH, or /PATH.",
+                source=ErrorSource.CLIENT,
+                status_hint=422,
+            ) from error
         target = parts.path or "/"
         try:
             path = normalise_path(target.encode("ascii"))
@@ -131,9 +139,11 @@ class Explainer:
         waits = dict(zip(ready, selector.waits(ready), strict=True))
         bound, cookie = self._bound(route, pool, entries, question, is_secure=is_secure)
         key = _hash_key(pool, question, path)
-        chosen, why = self._choice(pool, selector, bound, key, now)
-        is_safe = question.method in ("GET", "HEAD")
-        late = self._patience.get(route.name or route.path)
+        is_safe = question.method.encode() in SAFE_METHODS
+        chosen, why = self._choice(pool, selector, bound, key, now, may_probe=is_safe)
+        late = self._patience.get(route.name or route.path) if is_safe else None
+        if len(entries) < 2 or not self._is_hedged(route):
+            late = None
         return {
             "pool": pool.name,
             "balancing": pool.method.value,
@@ -142,16 +152,30 @@ class Explainer:
             "bound_to": entries[bound].name if bound is not None else None,
             "instance": entries[chosen].name if chosen != NOBODY else None,
             "why": why,
-            "hedge_after_seconds": round(late[0], 4) if late and is_safe else None,
-            "try_timeout_seconds": round(late[1], 4) if late and is_safe else None,
+            "hedge_after_seconds": round(late[0], 4) if late else None,
+            "try_timeout_seconds": round(late[1], 4) if late else None,
             "candidates": [
                 self._candidate(position, entry, position in ready, waits.get(position))
                 for position, entry in enumerate(entries)
             ],
         }
 
+    def _is_hedged(self, route: Route) -> bool:
+        """Whether late tries of ``route`` are watched at all (``gateway.late_tries``)."""
+        first_byte = route.first_byte_seconds
+        if first_byte is None:
+            first_byte = self._policy.timeouts.first_byte_seconds
+        return self._policy.hedge.enabled and first_byte > 0.0
+
     def _choice(
-        self, pool: Pool, selector: Selector, bound: int | None, key: bytes, now: float
+        self,
+        pool: Pool,
+        selector: Selector,
+        bound: int | None,
+        key: bytes,
+        now: float,
+        *,
+        may_probe: bool,
     ) -> tuple[int, str]:
         """Return the position of the instance that would be chosen, and why it."""
         if bound is not None:
@@ -165,9 +189,11 @@ class Explainer:
             chosen = selector.choose_by_hash(now=now, key=key)
             if chosen != NOBODY:
                 return chosen, "no affinity cookie: by hash of the client, within bounded load"
-        chosen = selector.choose(now=now, tried=(), may_probe=False, key=key)
+        chosen = selector.choose(now=now, tried=(), may_probe=may_probe, key=key)
         if chosen == NOBODY:
             return NOBODY, "no instance can take it: the request waits in the queue, then gets 503"
+        if self._shared.state(selector.slots[chosen]) == InstanceState.PROBING:
+            return chosen, "on probation: its answer shows whether the instance serves again"
         if pool.method in HASH_METHODS:
             return chosen, f"by hash of {pool.hash_key}"
         if selector.is_degraded:
