@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 
 _GIVE_UP_SECONDS = 30.0
+# After a failure, so that one who is refused at once does not outnumber those who wait.
+_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class ClosedLoop:
     Args:
         port: of the proxy, on loopback.
         sources: the address each client binds to.
-        post_every: every so many requests of a client are POSTs; 0 for none.
+        post_every: every so many requests of a client are POSTs; 0 for none. Each client begins at
+            another place, so that at any time some are under way.
     """
 
     def __init__(self, port: int, sources: Sequence[str], *, post_every: int = 0) -> None:
@@ -51,16 +54,15 @@ class ClosedLoop:
     async def run(self) -> None:
         """Ask until stopped."""
         async with asyncio.TaskGroup() as group:
-            for source in self._sources:
-                group.create_task(self._client(source))
+            for place, source in enumerate(self._sources):
+                group.create_task(self._client(source, place))
 
     def stop(self) -> None:
         """Let each client end after the request it is at."""
         self._is_stopped = True
 
-    async def _client(self, source: str) -> None:
+    async def _client(self, source: str, asked: int) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        asked = 0
         while not self._is_stopped:
             asked += 1
             is_post = self._post_every > 0 and asked % self._post_every == 0
@@ -81,9 +83,10 @@ class ClosedLoop:
                 connection[1].close()
                 connection = None
             seconds = time.monotonic() - started
-            self.samples.append(Sample(started, seconds, method, number, status, instance, source))
-            if status == 0:
-                await asyncio.sleep(0.01)
+            sample = Sample(started, seconds, method, number, status, instance, source)
+            self.samples.append(sample)
+            if sample.has_failed:
+                await asyncio.sleep(_PAUSE_SECONDS)
         if connection is not None:
             connection[1].close()
 

@@ -29,7 +29,7 @@ class Instance:
         self.name = f"i{number}"
         self.port = free_port()
         self._work = work
-        self.log = work / f"{self.name}.posts"
+        self.log = work / f"{self.name}.requests"
         self.server = self._start()
 
     def _start(self) -> Server:
@@ -55,13 +55,23 @@ class Instance:
         """Tell it how to be from now on."""
         fetch(self.port, f"/control?{query}")
 
-    def seen(self) -> int:
-        """Return how many requests it has seen since its start."""
-        return int(fetch(self.port, "/control")[1])
+    def arrivals(self, method: str) -> list[int]:
+        """Return the ids of the requests that it began to work at, also before a restart.
 
-    def posts(self) -> list[int]:
-        """Return the ids of the POSTs that it began to work at, also before a restart."""
-        return [int(line) for line in self.log.read_text().split()]
+        An id is there as often as the request came; probes have none.
+        """
+        return [number for word, number in self._noted() if word == method and number]
+
+    def unfinished(self) -> set[int]:
+        """Return the ids of the requests that it began to work at and never answered."""
+        begun: set[int] = set()
+        for word, number in self._noted():
+            (begun.discard if word == "END" else begun.add)(number)
+        return begun - {0}
+
+    def _noted(self) -> list[tuple[str, int]]:
+        lines = (line.split() for line in self.log.read_text().splitlines())
+        return [(word, int(number)) for word, number in lines]
 
 
 class FaultStack:
@@ -76,10 +86,13 @@ class FaultStack:
         self.proxy = proxy
         self.admin = admin
 
+    def seen(self, method: str) -> Counter[int]:
+        """Return how often each request of ``method`` came to instances."""
+        return Counter(number for each in self.instances for number in each.arrivals(method))
+
     def posts_seen_twice(self) -> int:
         """Return how many POSTs came to instances more than once."""
-        seen = Counter(number for each in self.instances for number in each.posts())
-        return sum(times > 1 for times in seen.values())
+        return sum(times > 1 for times in self.seen("POST").values())
 
     def status(self) -> dict[str, Any]:
         """Return what our gateway says of itself."""

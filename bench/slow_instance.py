@@ -4,9 +4,8 @@
 
 Every request takes 50 ms without keeping the processor busy, any number at a time. Paths below
 ``/control`` change that: ``seconds=0.5``, ``slots=4`` (others queue), ``failing=1`` (500 in 1 ms).
-The id of each POST (its ``X-Id``) goes to LOG before the work begins, so that what a killed
-instance was working on, and what was sent twice, is known. ``/control`` tells how many requests
-were seen.
+LOG gets ``METHOD X-ID`` of each request before the work on it begins and ``END X-ID`` as its answer
+is sent, so that what a killed instance was working on, and what was sent twice, is known.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ class SlowInstance:
         self.seconds = SERVICE_SECONDS
         self.is_failing = False
         self.slots: asyncio.Semaphore | None = None
-        self.seen = 0
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,24 +39,26 @@ class SlowInstance:
                 method, target, _ = head.split(b" ", 2)
                 if target.startswith(b"/control"):
                     self._control(target.partition(b"?")[2].decode())
-                    status, body = b"200 OK", b"%d" % self.seen
+                    status, body, number = b"200 OK", b"", b""
                 else:
-                    status, body = await self._work(method, head)
+                    number = _number(head)
+                    self._note(method, number)
+                    status, body = await self._work()
                 writer.write(
                     b"HTTP/1.1 %b\r\nContent-Length: %d\r\nX-Instance: %b\r\n\r\n%b"
                     % (status, len(body), self.name, body)
                 )
+                if number:
+                    self._note(b"END", number)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def _work(self, method: bytes, head: bytes) -> tuple[bytes, bytes]:
-        self.seen += 1
-        if method == b"POST":
-            lines = head.lower().split(b"\r\n")
-            number = next(line[6:] for line in lines if line.startswith(b"x-id: "))
-            os.write(self._log, number + b"\n")
+    def _note(self, what: bytes, number: bytes) -> None:
+        os.write(self._log, b"%b %b\n" % (what, number))
+
+    async def _work(self) -> tuple[bytes, bytes]:
         if self.is_failing:
             await asyncio.sleep(FAILURE_SECONDS)
             return b"500 Internal Server Error", b"failed"
@@ -76,6 +76,12 @@ class SlowInstance:
             self.slots = asyncio.Semaphore(int(value))
         elif name == "failing":
             self.is_failing = value == "1"
+
+
+def _number(head: bytes) -> bytes:
+    """Return the ``X-Id`` of a request, 0 of one without, e.g. a probe."""
+    lines = head.lower().split(b"\r\n")
+    return next((line[6:] for line in lines if line.startswith(b"x-id: ")), b"0")
 
 
 async def main(name: str, port: int, log: str) -> None:

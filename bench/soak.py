@@ -55,6 +55,7 @@ def run(settings: Settings) -> Report:
         ("GETs failed", str(gets_failed)),
         ("POSTs failed", str(sum(each.has_failed for each in posts))),
         ("POSTs that instances saw twice", str(facts["twice"])),
+        ("sent to an instance again, as instances saw it", f"{facts['again'] / requests:.2%}"),
         ("hedges", f"{hedges:.2%}"),
         ("retries", f"{retries:.2%}"),
         ("hedges while all were slow", f"{slow_hedges:.2%}"),
@@ -79,6 +80,11 @@ def run(settings: Settings) -> Report:
             Target(
                 text=f"hedges stay within 5 %; {hedges:.2%}, {slow_hedges:.2%} while all are slow",
                 met=max(hedges, slow_hedges) <= _LARGEST_HEDGE_SHARE,
+            ),
+            Target(
+                text=f"instances see no more of them than that; {facts['again']:.0f} requests came "
+                f"again, {facts['hedges']:.0f} hedges and {facts['retries']:.0f} retries",
+                met=facts["again"] <= facts["hedges"] + facts["retries"] + facts["free"],
             ),
             Target(
                 text=f"retries stay within 20 %; {retries:.2%}, {slow_retries:.2%} while all are "
@@ -112,6 +118,7 @@ async def _soak(settings: Settings) -> tuple[dict[str, Any], list[Sample], int]:
             "slow_hedges": after["hedges"] - before["hedges"],
             "slow_retries": after["retries"] - before["retries"],
             "twice": stack.posts_seen_twice(),
+            "again": stack.seen("GET").total() - len(stack.seen("GET")),
         }
         return facts, load.samples, faults
 
@@ -120,6 +127,7 @@ def _counters(stack: FaultStack) -> dict[str, float]:
     return {
         "hedges": stack.counter(_HEDGES),
         "retries": stack.counter(_RETRIES, without=_FREE),
+        "free": stack.counter('poruwa_retries_total{reason="idle-close"'),
         "ejections": stack.counter("poruwa_ejections_total"),
     }
 

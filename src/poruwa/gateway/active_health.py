@@ -3,12 +3,14 @@
 Workers do not check: they read the verdicts from the shared memory, where a change is seen by all
 of them at once. Each instance has a task that checks, feeds the result to `rules.health.advance`,
 tells the judge (``gateway.passive_health``), which publishes, and sleeps for as long as the rules
-say. A draining instance is checked as any other: bound clients go to it only while it is well.
+say; one that live traffic ejects is checked at once, and often until it is back. A draining
+instance is checked as any other: bound clients go to it only while it is well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -88,6 +90,8 @@ class HealthMonitor:
         self._known: dict[int, InstanceHealth] = {}
         self._group: asyncio.TaskGroup | None = None
         self._watches: dict[int, asyncio.Task[None]] = {}
+        self._hurries: dict[int, asyncio.Event] = {}
+        judge.on_ejected = self._hurry
         self.update(targets)
 
     @property
@@ -133,6 +137,7 @@ class HealthMonitor:
 
     def _begin(self, target: Target) -> None:
         if self._group is not None and target.settings.enabled:
+            self._hurries[target.slot] = asyncio.Event()
             self._watches[target.slot] = self._group.create_task(
                 self._watch(target.slot), name=f"health {target.name}"
             )
@@ -141,6 +146,23 @@ class HealthMonitor:
         watch = self._watches.pop(slot, None)
         if watch is not None:
             watch.cancel()
+            del self._hurries[slot]
+
+    def _hurry(self, slot: int) -> None:
+        """Check an instance now."""
+        if slot in self._hurries:
+            self._hurries[slot].set()
+
+    async def _wait(self, slot: int) -> None:
+        """Wait until it is time for the next check."""
+        target, state = self._known[slot].target, self._known[slot].health
+        delay = next_check_delay(
+            state, target.settings, self._random, is_doubted=self._judge.is_ejected(slot)
+        )
+        hurry = self._hurries[slot]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), delay)
+        hurry.clear()
 
     def _forget(self, slot: int) -> None:
         """Know nothing of an instance that went; what is published of it concerns nobody."""
@@ -150,8 +172,8 @@ class HealthMonitor:
 
     async def _watch(self, slot: int) -> None:
         while True:
+            await self._wait(slot)
             target, state = self._known[slot].target, self._known[slot].health
-            await asyncio.sleep(next_check_delay(state, target.settings, self._random))
             result = await check_instance(target.address, target.settings)
             before = state.status
             state = advance(state, result, target.settings, self._clock.wall())

@@ -13,6 +13,7 @@ other files, because all these callbacks share one state.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from poruwa.gateway.upstream import UpstreamConnection
 
 CLIENT_GONE_STATUS = 499  # nginx's number for a client that closed before its answer; never sent
+# A process that is killed accepts connections until the kernel has torn it down. Where all are
+# killed at once, tries in one millisecond meet nothing but such; the last one waits for so long.
+LAST_TRY_PAUSE_SECONDS = 0.2
 
 
 class Exchange:
@@ -54,6 +58,7 @@ class Exchange:
         "_client_blocked",
         "_close_delimited",
         "_others",
+        "_pause",
         "_queued_at",
         "_sender",
         "_upstream_blocked",
@@ -141,6 +146,7 @@ class Exchange:
         self.attempts: list[Attempt] = []  # all of them, but for kept connections that were closing
         self._others: list[Attempt] | None = None  # those under way beside ``attempt``
         self.is_status_retried = False
+        self._pause: asyncio.TimerHandle | None = None  # before the last try
         self.queued_seconds = 0.0
         self._queued_at = 0.0
         self._waiting_in: Pool | None = None
@@ -654,10 +660,17 @@ class Exchange:
                 return
             if self.tries < gateway.tries and gateway.take_retry():
                 gateway.metrics.retried(kind.value)
-                self.dispatch(RETRY)
+                if kind is FailureKind.CLOSED and 1 < self.tries == gateway.tries - 1:
+                    self._pause = gateway.loop.call_later(LAST_TRY_PAUSE_SECONDS, self._go_on)
+                else:
+                    self.dispatch(RETRY)
                 return
         gateway.log_failure(self, attempt.instance, error, decision)
         self.answer_error(error.status_hint)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self.dispatch(RETRY)
 
     def _response_complete(self) -> None:
         connection: UpstreamConnection | None = None
@@ -728,6 +741,9 @@ class Exchange:
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self.client.exchange is self:
             self.client.exchange = None
         self.gateway.record(self)

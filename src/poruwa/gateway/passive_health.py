@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -79,6 +79,7 @@ class Judged:
     Attributes:
         active: what the checks and the operator say, before live traffic is heard.
         reason: of the last check.
+        was_refused: whether nobody accepted the checks' connections since it was ejected.
         published: as it stands in the shared memory; None before the first.
     """
 
@@ -91,6 +92,7 @@ class Judged:
     passive: PassiveState = field(default_factory=PassiveState)
     speed: Speed = field(default_factory=Speed)
     counts: SlotCounts = _NO_COUNTS
+    was_refused: bool = False
     published: Verdict | None = None
 
 
@@ -100,6 +102,9 @@ class Judge:
     Args:
         shared: where outcomes are read and verdicts go.
         pools: of the policy.
+
+    Attributes:
+        on_ejected: told the slot of an instance that was ejected: it is worth a check now.
     """
 
     def __init__(self, shared: SharedState, pools: Iterable[Pool], *, clock: Clock) -> None:
@@ -112,10 +117,16 @@ class Judge:
         self._panics: set[str] = set()
         self._judged_at = clock.monotonic()
         self.ejections: Counter[str] = Counter()  # by reason, since the start
+        self.on_ejected: Callable[[int], None] | None = None
 
     def find(self, slot: int) -> Judged | None:
         """Return what is known of the instance in ``slot``."""
         return self._judged.get(slot)
+
+    def is_ejected(self, slot: int) -> bool:
+        """Whether live traffic keeps the instance in ``slot`` out now."""
+        judged = self._judged.get(slot)
+        return judged is not None and judged.passive.standing is Standing.EJECTED
 
     def is_in_panic(self, pool: str) -> bool:
         """Whether health is ignored in ``pool`` now."""
@@ -143,7 +154,8 @@ class Judge:
         """Take the active checks' and the operator's word on an instance, and publish.
 
         One that the checks found down is forgiven what live traffic held against it, and begins
-        slowly, when they find it up again.
+        slowly, when they find it up again. One that was ejected and did not even accept connections
+        since has been started anew when a check passes: its ejection ends early, with a probe.
         """
         judged = self._judged.get(slot)
         if judged is None or judged.name != name or judged.pool != pool:
@@ -153,6 +165,11 @@ class Judge:
         elif judged.active is InstanceState.DOWN and state is InstanceState.UP:
             judged.passive = returned(PassiveState(), self._clock.monotonic())
             judged.speed = Speed()
+        elif judged.passive.standing is Standing.EJECTED:
+            if health.failures and health.reason is CheckReason.REFUSED:
+                judged.was_refused = True
+            elif health.successes and judged.was_refused:
+                judged.passive = replace(judged.passive, until=self._clock.monotonic())
         judged.active = state
         judged.reason = health.reason
         judged.weight = weight
@@ -247,6 +264,9 @@ class Judge:
         about = {"pool": judged.pool, "instance": judged.name}
         if state.standing is Standing.EJECTED:
             self.ejections[state.reason.value] += 1
+            judged.was_refused = False
+            if self.on_ejected is not None:
+                self.on_ejected(judged.slot)
             _log.warning(
                 "instance ejected",
                 reason=state.reason.value,

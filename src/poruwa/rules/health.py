@@ -121,19 +121,23 @@ def advance(
 
 
 def next_check_delay(
-    state: HealthState, settings: HealthSettings, random: Callable[[], float]
+    state: HealthState,
+    settings: HealthSettings,
+    random: Callable[[], float],
+    *,
+    is_doubted: bool = False,
 ) -> float:
     """Return the seconds until the next check of an instance.
 
-    The interval once it is settled; the fast one while a check contradicts the status and while the
-    instance is down, since each second of a recovered instance's absence is capacity lost. A new
-    instance is checked within one fast interval times ``jitter``. Spread by ``jitter`` both ways;
-    ``random`` returns floats of [0, 1).
+    The interval once it is settled; the fast one while a check contradicts the status, while live
+    traffic does (``is_doubted``) and while the instance is down, since each second of a recovered
+    instance's absence is capacity lost. A new instance is checked within one fast interval times
+    ``jitter``. Spread by ``jitter`` both ways; ``random`` returns floats of [0, 1).
     """
     fast = min(settings.fast_interval_seconds, settings.interval_seconds)
     if state.status is HealthStatus.UNKNOWN:
         return fast * settings.jitter * random()
-    interval = settings.interval_seconds if state.is_settled else fast
+    interval = settings.interval_seconds if state.is_settled and not is_doubted else fast
     return interval * (1.0 + settings.jitter * (2.0 * random() - 1.0))
 
 

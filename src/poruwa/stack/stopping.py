@@ -41,10 +41,9 @@ def stop_on_signals(
     loop = asyncio.get_running_loop()
     request = StopRequest()
     handlers: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(STOP_SIGNALS, request.take)
-    handlers |= dict(actions or {})
-    # Under nohup(1) SIGHUP is ignored, and is meant to be.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        del handlers[signal.SIGHUP]
+        del handlers[signal.SIGHUP]  # under nohup(1) it is not to end us
+    handlers |= dict(actions or {})
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:

@@ -242,6 +242,40 @@ def test_tries_end(pair: Pair) -> None:
     assert sum(fresh) == 3
 
 
+def test_last_try_waits_for_dying_processes_to_be_gone(pair: Pair) -> None:
+    """Issue 3, Show 5: a killed process accepts until the kernel has torn it down."""
+    began = time.monotonic()
+
+    def die(call: Call) -> None:
+        if time.monotonic() < began + 0.1:
+            call.reset()
+        else:
+            call.reply(b"back")
+
+    pair.on("/dying", die)
+    with pair.gateway.connect() as client:
+        answer = client.get("/dying")
+    assert (answer.status, answer.body) == (200, b"back")
+
+
+def test_client_that_leaves_before_the_last_try(pair: Pair) -> None:
+    fresh: list[bool] = []
+
+    def reset(call: Call) -> None:
+        fresh.append(call.connection.requests == 1)
+        call.reset()
+
+    pair.on("/left", reset)
+    with pair.gateway.connect() as client:
+        client.send(b"GET /left HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while sum(fresh) < 2:
+            time.sleep(0.001)
+        client.reset()
+    time.sleep(0.4)
+    assert sum(fresh) == 2
+    assert pair.gateway.in_flight() == 0
+
+
 def test_instance_that_refuses_connections(pair: Pair) -> None:
     """Nothing was sent, so that even a POST may go elsewhere."""
     policy = POLICY % {

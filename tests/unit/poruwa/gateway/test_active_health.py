@@ -127,3 +127,20 @@ async def test_bound_clients_do_not_go_to_a_draining_instance_that_is_down(
     await until(lambda: shared.state(0) == InstanceState.DOWN, "the check to fail")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_instance_that_is_ejected_is_checked_at_once(shared: SharedState) -> None:
+    clock = SystemClock()
+    judge = Judge(shared, [Pool(name="app")], clock=clock)
+    settings = dataclasses.replace(CHECKED, fast_interval_seconds=3600.0, jitter=1e-6)
+    checked = target(0, settings=settings)
+    monitor = HealthMonitor(judge, [checked, target(1)], clock=clock, random=lambda: 0.0)
+    running = asyncio.create_task(monitor.run())
+    try:
+        await until(lambda: monitor.instances[0].health.failures == 1, "the first check")
+        assert judge.on_ejected is not None
+        judge.on_ejected(0)
+        await until(lambda: monitor.instances[0].health.failures == 2, "another")
+        judge.on_ejected(1)  # not checked at all: nothing to hurry
+    finally:
+        running.cancel()

@@ -57,6 +57,18 @@ class Machine:
         health = UP if state is InstanceState.UP else HealthState(reason=reason)
         self.judge.hear(slot, pool="app", name=f"i{slot}", weight=1, state=state, health=health)
 
+    def hear_check(self, slot: int, *, ok: bool) -> None:
+        """Hear of a check of an instance that stays up: not enough of them said otherwise."""
+        health = HealthState(
+            status=HealthStatus.UP,
+            reason=CheckReason.PASSED if ok else CheckReason.REFUSED,
+            successes=1 if ok else 0,
+            failures=0 if ok else 1,
+        )
+        self.judge.hear(
+            slot, pool="app", name=f"i{slot}", weight=1, state=InstanceState.UP, health=health
+        )
+
     def outcomes(
         self, slot: int, *, answered: int = 0, failed: int = 0, row: int = 0, in_a_row: int = 0
     ) -> None:
@@ -127,6 +139,31 @@ def test_an_instance_that_was_down_begins_slowly(machine: Machine) -> None:
     machine.hear(0, InstanceState.UP)
     assert machine.tick()[0] is InstanceState.UP
     assert machine.shared.slowness(0) > 5.0
+
+
+def test_an_ejection_of_a_process_that_is_gone_ends_with_the_next_one(machine: Machine) -> None:
+    """Killed and back before the checks say down: its ejection was its predecessor's."""
+    ejected: list[int] = []
+    machine.judge.on_ejected = ejected.append
+    machine.outcomes(0, failed=5, in_a_row=5)
+    assert machine.tick()[0] == InstanceState.EJECTED
+    assert ejected == [0]
+    assert machine.judge.is_ejected(0)
+    machine.hear_check(0, ok=False)
+    assert machine.tick()[0] == InstanceState.EJECTED
+    machine.hear_check(0, ok=True)
+    assert machine.tick()[0] == InstanceState.PROBING
+    machine.outcomes(0, answered=1)
+    assert machine.tick()[0] == InstanceState.UP
+
+
+def test_an_ejection_of_one_that_accepts_lasts(machine: Machine) -> None:
+    machine.hear_check(0, ok=False)  # of before it
+    machine.hear_check(0, ok=True)
+    machine.outcomes(0, failed=5, in_a_row=5)
+    assert machine.tick()[0] == InstanceState.EJECTED
+    machine.hear_check(0, ok=True)
+    assert machine.tick()[0] == InstanceState.EJECTED
 
 
 def test_in_a_panic_health_is_ignored_but_for_who_refuses(machine: Machine) -> None:

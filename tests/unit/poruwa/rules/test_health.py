@@ -104,6 +104,13 @@ def test_a_fast_interval_above_the_interval_slows_nothing_down() -> None:
     assert next_check_delay(down, settings, lambda: 0.5) == pytest.approx(0.5)
 
 
+def test_an_instance_that_live_traffic_ejected_is_checked_often() -> None:
+    up = HealthState(status=HealthStatus.UP)
+    settings = Settings()
+    often = next_check_delay(up, settings, lambda: 0.5, is_doubted=True)
+    assert often == settings.fast_interval_seconds < next_check_delay(up, settings, lambda: 0.5)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "expect_status", "expect_body", "reason"),
     [
