@@ -25,6 +25,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@twice=$$(find tests -name 'test_*.py' | sed 's|.*/||' | sort | uniq -d); test -z "$$twice" || \
+	  { echo "each test module needs a name of its own: $$twice"; exit 1; }
 
 bench: $(COMPILED) system-packages  ## side by side with nginx and HAProxy, into bench/results
 	$(BIN)/python -m bench $(ARGS)
