@@ -163,6 +163,7 @@ def _lines(
         return b"Content-Range: bytes */%d\r\nCache-Control: no-store\r\n" % representation.size
     if selection.status == 412:
         return b"Cache-Control: no-store\r\n"
+    assert representation.last_modified is not None  # a file always has one
     lines = b"ETag: %b\r\nLast-Modified: %b\r\nCache-Control: %b\r\n" % (
         representation.etag,
         format_http_date(representation.last_modified),

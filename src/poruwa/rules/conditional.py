@@ -1,8 +1,9 @@
 """Whether a client needs the whole answer: preconditions and byte ranges.
 
 Of use to whoever has a representation and its validators: the static folder, the cache. Follows
-the order of RFC 9110 section 13.2.2; ranges are section 14. One range is served; for a request of
-several the whole representation is sent, which section 14.2 leaves to the server.
+the order of RFC 9110 section 13.2.2, for a cache with what RFC 9111 section 4.3.2 says of it;
+ranges are section 14. One range is served; for a request of several the whole representation is
+sent, which section 14.2 leaves to the server.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ _ONE_RANGE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECA
 class Representation:
     """What can be sent: its size in bytes and its validators.
 
-    ``etag`` is strong, with its quotes; ``last_modified`` is in seconds since 1970-01-01 UTC.
+    ``etag`` is with its quotes, and with ``W/`` if weak; empty where there is none.
+    ``last_modified`` is in seconds since 1970-01-01 UTC; None where it is not known.
+
+    A stored response has a ``date`` besides: that of its Date field or, without one, of its
+    arrival. Where last_modified is None, If-Modified-Since is compared with it (RFC 9111 section
+    4.3.2), and the age of last_modified is taken at that time.
     """
 
     size: int
     etag: bytes
-    last_modified: int
+    last_modified: int | None
+    date: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,12 @@ class Selection:
 
 
 def select(
-    method: bytes, fields: Mapping[bytes, bytes], representation: Representation, *, now: float
+    method: bytes,
+    fields: Mapping[bytes, bytes],
+    representation: Representation,
+    *,
+    now: float,
+    for_cache: bool = False,
 ) -> Selection:
     """Return what the answer to a GET or HEAD is: status 200, 206, 304, 412 or 416.
 
@@ -50,8 +62,10 @@ def select(
         method: ``GET`` or ``HEAD``.
         fields: by lower-case name, repeated lines joined by ``", "``.
         now: wall time in seconds.
+        for_cache: If-Match and If-Unmodified-Since are not looked at: they are the origin's to
+            decide (RFC 9111 section 4.3.2). There is no 412 then.
     """
-    refused = _failed_precondition(fields, representation, now=now)
+    refused = _failed_precondition(fields, representation, now=now, for_cache=for_cache)
     if refused:
         return Selection(status=refused)
     size = representation.size
@@ -59,36 +73,50 @@ def select(
     # Step 5: Range is defined for GET only.
     if method != b"GET" or b"range" not in fields:
         return whole
-    if not _range_applies(fields.get(b"if-range"), representation, now=now):
+    if not range_applies(fields.get(b"if-range"), representation, now=now):
         return whole
     return _select_range(fields[b"range"], size) or whole
 
 
 def _failed_precondition(
-    fields: Mapping[bytes, bytes], representation: Representation, *, now: float
+    fields: Mapping[bytes, bytes], representation: Representation, *, now: float, for_cache: bool
 ) -> int:
     """Return 412, or 304, for the first precondition that is false; 0 when all hold."""
+    modified = representation.last_modified
     # Steps 1 and 2.
-    if_match = fields.get(b"if-match")
-    if if_match is not None:
-        if not _names_tag(if_match, representation.etag, strong=True):
-            return 412
-    else:
-        since = _date_in(fields, b"if-unmodified-since", now=now)
-        if since is not None and representation.last_modified > since:
-            return 412
+    if not for_cache:
+        if_match = fields.get(b"if-match")
+        if if_match is not None:
+            if not _names_tag(if_match, representation.etag, strong=True):
+                return 412
+        else:
+            since = _date_in(fields, b"if-unmodified-since", now=now)
+            # Section 13.1.4: ignored where no date of modification is known.
+            if since is not None and modified is not None and modified > since:
+                return 412
     # Steps 3 and 4.
     if_none_match = fields.get(b"if-none-match")
     if if_none_match is not None:
         return 304 if _names_tag(if_none_match, representation.etag, strong=False) else 0
+    if modified is None:
+        modified = representation.date
     since = _date_in(fields, b"if-modified-since", now=now)
-    return 304 if since is not None and representation.last_modified <= since else 0
+    return 304 if since is not None and modified is not None and modified <= since else 0
 
 
 def _names_tag(value: bytes, etag: bytes, *, strong: bool) -> bool:
-    """Tell whether a list of entity tags has ``etag``, or is ``*`` (RFC 9110 section 8.8.3.2)."""
+    """Tell whether a list of entity tags has ``etag``, or is ``*`` (RFC 9110 section 8.8.3.2).
+
+    ``*`` is true of any representation, with or without a tag.
+    """
     if value == b"*":
         return True
+    if not etag:
+        return False
+    if etag.startswith(b"W/"):
+        if strong:
+            return False
+        etag = etag[2:]
     return any(
         match[2] == etag and not (strong and match[1]) for match in _ENTITY_TAG.finditer(value)
     )
@@ -99,18 +127,22 @@ def _date_in(fields: Mapping[bytes, bytes], name: bytes, *, now: float) -> int |
     return None if value is None else parse_http_date(value, now=now)
 
 
-def _range_applies(if_range: bytes | None, representation: Representation, *, now: float) -> bool:
+def range_applies(if_range: bytes | None, representation: Representation, *, now: float) -> bool:
     """Tell whether ``If-Range`` lets a range be sent (RFC 9110 section 13.1.5).
 
-    A date must be the very one we send, and be past: what changed within the present second may
-    change again with the same date (section 8.8.2.2).
+    A weak tag never does. A date must be the very one we send, and be past: what changed within
+    the present second may change again with the same date (section 8.8.2.2). For a stored
+    response, present is when the origin sent it.
     """
     if if_range is None:
         return True
     if if_range.startswith((b'"', b"W/")):
-        return if_range == representation.etag
-    date = parse_http_date(if_range, now=now)
-    return date == representation.last_modified and now - representation.last_modified >= 1
+        return if_range == representation.etag and not if_range.startswith(b"W/")
+    modified = representation.last_modified
+    if modified is None or parse_http_date(if_range, now=now) != modified:
+        return False
+    sent_at = now if representation.date is None else representation.date
+    return sent_at - modified >= 1
 
 
 def _select_range(value: bytes, size: int) -> Selection | None:
