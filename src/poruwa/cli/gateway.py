@@ -14,6 +14,7 @@ from poruwa.config.model import LogFormat, Policy
 from poruwa.errors import ConfigError
 from poruwa.stack.overrides import (
     with_admin,
+    with_cache,
     with_control,
     with_listen,
     with_upstreams,
@@ -40,6 +41,10 @@ def gateway(
         str | None,
         typer.Option(metavar="H:P", help="Where metrics and status are told; none for nowhere."),
     ] = None,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Keep what RFC 9111 allows, as the origin's fields say."),
+    ] = False,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The policy file, e.g. site.toml.")
     ] = None,
@@ -76,7 +81,7 @@ def gateway(
         wanted = read_policy(
             policy, listen=listen or [], upstreams=upstream or [], workers=workers, admin=admin
         )
-        return with_control(wanted, control, state)
+        return with_cache(with_control(wanted, control, state), is_wanted=cache)
 
     source = PolicySource(
         read=read,

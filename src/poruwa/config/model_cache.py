@@ -205,6 +205,13 @@ class GatewayCache:
     """The gateway's shared cache as a whole."""
 
     enabled: Annotated[bool, Setting(brings=CACHE, why="Classes decide what is kept.")] = True
+    follow_origin: Annotated[
+        bool,
+        Setting(
+            why="Keep on routes without a class what RFC 9111 lets a shared cache keep, as the "
+            "origin's own fields say; `--cache`."
+        ),
+    ] = False
     memory_bytes: Annotated[
         int, Setting(least=1 << 20, most=1 << 40, brings=CACHE, why="Per worker, bodies and keys.")
     ] = 256 << 20

@@ -20,6 +20,7 @@ from poruwa.gateway.selection import NOBODY, Selector
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.rules.affinity import AffinityTable, find_cookie
 from poruwa.rules.fair_queue import FairQueue
+from poruwa.rules.message import RefusalReason
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
@@ -344,6 +345,30 @@ class Pool:
         """Close all connections to instances."""
         for instance in self.instances:
             instance.connections.close()
+
+
+def balance(exchange: Exchange) -> bool:
+    """Choose an instance and hand the exchange to a connection to it."""
+    route = exchange.route
+    pool = route.pool
+    if pool is None:
+        exchange.answer_error(404)
+        return True
+    if route.body_bytes and exchange.framing > route.body_bytes:
+        exchange.client.refuse(RefusalReason.BODY_TOO_LARGE)
+        return True
+    exchange.pool = pool
+    if route.affinity and pool.has_affinity:
+        exchange.bound, exchange.failover_allowed = pool.bound_instance(
+            exchange.head.field(b"cookie"), secure=exchange.is_secure
+        )
+    if pool.needs_key:
+        exchange.balancing_key = pool.key_of(exchange)
+    gateway = exchange.gateway
+    gateway.retry_budget.deposit()
+    gateway.late_tries.deposit()
+    exchange.dispatch()
+    return True
 
 
 def _connections(entry: InstanceEntry, policy: Policy, outbox: Outbox) -> InstanceConnections:

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from poruwa.errors import UpstreamError
-from poruwa.gateway import pipeline
 from poruwa.gateway.attempt import FIRST, HEDGE, RETRY, Attempt
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.error_pages import error_response
@@ -29,13 +28,13 @@ from poruwa.gateway.heads import (
     response_head,
     switching_head,
 )
+from poruwa.gateway.timing import timing_line
 from poruwa.gateway.upstream import HALF_CLOSED
 from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
 from poruwa.rules.message import CHUNKED, RefusalReason
 from poruwa.rules.retry import IDEMPOTENT_METHODS, SAFE_METHODS, FailureKind, may_retry
 
 if TYPE_CHECKING:
-    from poruwa.gateway.file_sender import FileSender
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.listener import ClientConnection
     from poruwa.gateway.routes import GatewayRoute
@@ -45,6 +44,13 @@ CLIENT_GONE_STATUS = 499  # nginx's number for a client that closed before its a
 # A process that is killed accepts connections until the kernel has torn it down. Where all are
 # killed at once, tries in one millisecond meet nothing but such; the last one waits for so long.
 LAST_TRY_PAUSE_SECONDS = 0.2
+
+
+class Sender(Protocol):
+    """Who sends an exchange's answer piece by piece, where no instance does."""
+
+    def set_writable(self, *, writable: bool) -> None: ...
+    def cancel(self) -> None: ...
 
 
 class Exchange:
@@ -80,6 +86,7 @@ class Exchange:
         "head",
         "identity",
         "instance",
+        "is_invalidating",
         "is_safe",
         "is_secure",
         "is_status_retried",
@@ -127,6 +134,7 @@ class Exchange:
         )
         self.client_address = client.peer_host or "unix"
         self.is_secure = False
+        self.is_invalidating = False  # what is stored of its target, once it succeeds
         self.forwarding = b""  # lines for the instance: whom it serves
         self.identity = b""  # lines for the instance: request id and trace
         self.response_lines = b""  # lines that stages add to the response
@@ -151,7 +159,7 @@ class Exchange:
         self._queued_at = 0.0
         self._waiting_in: Pool | None = None
         self._wait_until = 0.0  # loop time; a request that is queued again waits no longer for it
-        self._sender: FileSender | None = None
+        self._sender: Sender | None = None
         self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
         self._body_bytes = 0
         self._body_complete = framing == 0
@@ -162,7 +170,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Take the request through the stages until one answers it or an instance has it."""
-        pipeline.handle(self)
+        self.gateway.handle(self)
 
     # What stages call.
 
@@ -174,7 +182,7 @@ class Exchange:
         head = self._own_head(status, fields, len(body))
         self._write_last(status, head if self.method == b"HEAD" else head + body)
 
-    def answer_by(self, sender: FileSender) -> None:
+    def answer_by(self, sender: Sender) -> None:
         """Leave the answer to ``sender``: it calls ``begin_answer`` and ``on_body``, or fails.
 
         It is cancelled when the exchange ends before.
@@ -190,6 +198,79 @@ class Exchange:
         self.bytes_out = len(head)
         self.client.write(head)
         self._set_response_deadline()
+
+    def answer_stored(
+        self, status: int, status_text: bytes, block: bytes, lines: bytes, body: bytes, length: int
+    ) -> None:
+        """Answer with a stored response, or a part of it.
+
+        Args:
+            status_text: status and reason phrase.
+            block: its field lines, each with the CRLF before it; none of framing or connection.
+            lines: further field lines, each with its CRLF.
+            body: to be sent; empty for HEAD.
+            length: for Content-Length; negative for none, e.g. of a 304.
+        """
+        self.keep_alive = self.keep_alive and self._body_complete and not self.gateway.is_draining
+        head = self._stored_head(status_text, block, lines, length)
+        self.status = status
+        self.bytes_out = len(head) + len(body)
+        client = self.client
+        keep_alive = self.keep_alive
+        client.write_message(head, body)
+        self._end()
+        client.end_exchange(keep_alive=keep_alive)
+
+    def begin_stream(
+        self, status: int, status_text: bytes, block: bytes, lines: bytes, length: int
+    ) -> None:
+        """Send the head of a response whose body follows by ``on_body``; arguments as above.
+
+        A length of -1 is not known yet: the body is chunked, or ends with the connection.
+        """
+        self.response_begun = True
+        self.status = status
+        if length == -1:
+            self._chunked_to_client = self.head.minor_version == 1
+            self._close_delimited = not self._chunked_to_client
+        self.keep_alive = (
+            self.keep_alive
+            and self._body_complete
+            and not self._close_delimited
+            and not self.gateway.is_draining
+        )
+        if self._chunked_to_client:
+            lines += b"Transfer-Encoding: chunked\r\n"
+        head = self._stored_head(status_text, block, lines, length)
+        self.bytes_out = len(head)
+        self.client.write(head)
+        self._set_response_deadline()
+
+    def _stored_head(self, status_text: bytes, block: bytes, lines: bytes, length: int) -> bytes:
+        framing = b"Content-Length: %d\r\n" % length if length >= 0 else b""
+        if not self.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif self.head.minor_version == 0:
+            framing += b"Connection: keep-alive\r\n"
+        if self.head.timing is not None:
+            framing += timing_line(self, self.status)
+        return b"HTTP/1.1 %b%b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
+            status_text,
+            block,
+            lines,
+            framing,
+            self.request_id,
+            self.response_lines,
+        )
+
+    def wait_for_fill(self, reader: Sender) -> None:
+        """Leave the answer to ``reader``, who calls ``begin_stream`` and ``on_body``, or fails."""
+        self._sender = reader
+        self.client.deadline = float("inf")  # the fill has deadlines of its own
+
+    def leave_fill(self) -> None:
+        """Go on without the fill that was waited for."""
+        self._sender = None
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
         """Answer with an error page, as HTML or a problem document."""
@@ -387,6 +468,15 @@ class Exchange:
         """A try is slower than usual: perhaps another instance answers sooner."""
         self.gateway.late_tries.act(self, attempt, now)
 
+    def pass_interim(self, head: ResponseHead) -> None:
+        """Send a 1xx that came for a fill."""
+        if self.head.minor_version and not self.response_begun:
+            self.client.write(interim_head(head))
+
+    def hold(self, *, held: bool) -> None:
+        """Take no more of the answer for now, or go on."""
+        self.on_client_writable(writable=not held)
+
     def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         """Pass 100, 102, 103 on, to clients that know interim responses (HTTP/1.1)."""
         if self.head.minor_version and attempt is self.attempt:
@@ -408,6 +498,16 @@ class Exchange:
             self.route.learn(attempt.answered_at - attempt.sent_at)
         self.status = head.status
         self._body = None
+        self._deliver(attempt, head, framing, body, complete=complete)
+
+    def _deliver(
+        self, attempt: Attempt, head: ResponseHead, framing: int, body: bytes, *, complete: bool
+    ) -> None:
+        """Send the answer's head and first bytes to the client."""
+        if self.is_invalidating and 200 <= head.status < 400:
+            cache = self.gateway.cache
+            assert cache is not None
+            cache.invalidate(self, head)
         if framing < 0:  # chunked or until close: our own chunks, or until close for HTTP/1.0
             self._chunked_to_client = self.head.minor_version == 1
             self._close_delimited = not self._chunked_to_client
@@ -746,6 +846,9 @@ class Exchange:
             self._pause = None
         if self.client.exchange is self:
             self.client.exchange = None
+        self._record()
+
+    def _record(self) -> None:
         self.gateway.record(self)
 
     def _set_first_byte_deadline(self) -> None:

@@ -17,8 +17,10 @@ import structlog
 
 from poruwa.config.model import Policy, Route
 from poruwa.errors import UpstreamError
+from poruwa.gateway import pipeline
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.bounds import ConnectionLimits, ConnectionTimeouts
+from poruwa.gateway.cache import GatewayCache
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.late_tries import LateTries
 from poruwa.gateway.listener import ClientConnection
@@ -89,6 +91,10 @@ class Gateway:
         self.routes = GatewayRoutes(policy, self.pools, folder=folder)
         self.no_route = GatewayRoute(Route(name=NO_ROUTE, path="/*"), policy, {}, folder=folder)
         self.connections: set[ClientConnection] = set()
+        self.fetching: set[ClientConnection] = set()  # the cache's own, with deadlines alike
+        self.cache: GatewayCache | None = None
+        if policy.cache.enabled and policy.cache.follow_origin:
+            self.cache = GatewayCache(self, capacity_bytes=policy.cache.memory_bytes)
         self._per_client: Counter[str] = Counter()
         self.retry_budget = RetryBudget(
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
@@ -138,12 +144,16 @@ class Gateway:
         """Abort every connection, to clients and to instances."""
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.fetching]:
             connection.abort()
         for pool in self.pools.values():
             pool.close()
 
     # For exchanges.
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take a request through the stages."""
+        pipeline.handle(exchange)
 
     def http_date(self) -> bytes:
         """Return the value of a Date field (RFC 9110 section 5.6.7), rebuilt once a second."""
@@ -221,6 +231,7 @@ class Gateway:
         self.now = now = self.loop.time()
         self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         due = [each for each in self.connections if each.deadline < now]
+        due += [each for each in self.fetching if each.deadline < now]
         if due:
             self._expire(due)
         for pool in self.pools.values():
@@ -262,6 +273,10 @@ class Gateway:
         }
         metrics.patience = self.routes.patience()
         metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
+        cache = self.cache
+        if cache is not None:
+            metrics.cache = {**cache.counts, "evicted": cache.store.evictions}
+            metrics.cache_held = {"entries": len(cache.store), "bytes": cache.store.bytes}
         return metrics.snapshot()
 
 

@@ -7,6 +7,7 @@ claims about addresses, hosts and targets (``rules.forwarding``): ``net.http1`` 
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ from poruwa.rules.message import CHUNKED
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
+    from poruwa.gateway.routes import GatewayRoute
 
 _NO_NAMES: frozenset[bytes] = frozenset()
 _CONTENT_LENGTH = frozenset((b"content-length",))
+NOT_IN_BLOCK = frozenset((b"age", b"content-length"))
 _VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -75,6 +78,23 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         without_length=chunked or head.status == 204,
     )
     return b"HTTP/1.1 %b%b\r\n%b\r\n" % (head.status_text, block, lines)
+
+
+def stored_block(
+    head: ResponseHead, route: GatewayRoute, *, without: frozenset[bytes] = _NO_NAMES
+) -> bytes:
+    """Return the field lines of a response that every client gets of it.
+
+    As ``Head.passed_on``, without what each answer says anew: length, age, and where the route has
+    rules for them, cross-origin permissions.
+    """
+    without |= NOT_IN_BLOCK
+    if route.cors is not None:
+        without |= CORS_NAMES
+    block = _passed_on(head, without=without, without_length=False)
+    if head.date is None:  # RFC 9110 section 6.6.1
+        block += b"\r\nDate: " + formatdate(usegmt=True).encode()
+    return block
 
 
 def interim_head(head: ResponseHead) -> bytes:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from poruwa.gateway.balancer import balance
+from poruwa.gateway.cache import consult_cache
 from poruwa.gateway.routes import route_request
 from poruwa.gateway.security import identify_client
-from poruwa.rules.message import RefusalReason
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
@@ -28,30 +29,6 @@ class Stage:
     does: str
     run: Callable[[Exchange], bool] | None = None
     built: bool = True
-
-
-def balance(exchange: Exchange) -> bool:
-    """Choose an instance and hand the exchange to a connection to it."""
-    route = exchange.route
-    pool = route.pool
-    if pool is None:
-        exchange.answer_error(404)
-        return True
-    if route.body_bytes and exchange.framing > route.body_bytes:
-        exchange.client.refuse(RefusalReason.BODY_TOO_LARGE)
-        return True
-    exchange.pool = pool
-    if route.affinity and pool.has_affinity:
-        exchange.bound, exchange.failover_allowed = pool.bound_instance(
-            exchange.head.field(b"cookie"), secure=exchange.is_secure
-        )
-    if pool.needs_key:
-        exchange.balancing_key = pool.key_of(exchange)
-    gateway = exchange.gateway
-    gateway.retry_budget.deposit()
-    gateway.late_tries.deposit()
-    exchange.dispatch()
-    return True
 
 
 STAGES: tuple[Stage, ...] = (
@@ -84,7 +61,7 @@ STAGES: tuple[Stage, ...] = (
         name="cache",
         module="poruwa.gateway.cache",
         does="Answers from what is stored and fresh, joins a fill under way, or lets pass.",
-        built=False,
+        run=consult_cache,
     ),
     Stage(
         name="balancer",

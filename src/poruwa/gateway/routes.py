@@ -32,6 +32,7 @@ class GatewayRoute:
         "first_byte_seconds",
         "has_learned",
         "hedge_seconds",
+        "is_cached",
         "latency",
         "name",
         "pool",
@@ -59,6 +60,9 @@ class GatewayRoute:
             StaticFiles(route.static, prefix=route.path.removesuffix("*"), folder=folder)
             if route.static is not None
             else None
+        )
+        self.is_cached = (
+            policy.cache.follow_origin and route.pool is not None and route.data_class is None
         )
         self.redirect = route.redirect
         self.rewrite = route.rewrite

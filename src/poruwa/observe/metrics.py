@@ -85,6 +85,8 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     connect_failures: dict[str, int] = {}
     ejections: dict[str, int] = {}  # counted by the control process
     events: dict[str, int] = {}
+    cache: dict[str, int] = {}  # requests by what the cache did for them
+    cache_held: dict[str, int] = {}  # entries, bytes
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
     waiting: dict[str, int] = {}
@@ -107,6 +109,8 @@ class GatewayMetrics:
         "_routes",
         "_rows",
         "_started_at",
+        "cache",
+        "cache_held",
         "connections",
         "in_flight",
         "instance_up",
@@ -125,6 +129,8 @@ class GatewayMetrics:
         self._connects: dict[str, int] = {}
         self._connect_failures: dict[str, int] = {}
         self._events: dict[str, int] = {}
+        self.cache: dict[str, int] = {}  # the cache's own counts
+        self.cache_held: dict[str, int] = {}
         # Gauges: set by their owners, at the latest just before snapshot().
         self.in_flight: dict[str, int] = {}
         self.connections: dict[str, int] = {}
@@ -197,6 +203,8 @@ class GatewayMetrics:
                 connects=self._connects,
                 connect_failures=self._connect_failures,
                 events=self._events,
+                cache=self.cache,
+                cache_held=self.cache_held,
                 in_flight=self.in_flight,
                 connections=self.connections,
                 waiting=self.waiting,
@@ -239,6 +247,7 @@ def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsS
         _add(total.in_flight, one.in_flight)
         _add(total.connections, one.connections)
         _add(total.waiting, one.waiting)
+        _add(total.cache_held, one.cache_held)
         for route, delays in one.patience.items():
             known_delays = total.patience.get(route, delays)
             total.patience[route] = [max(pair) for pair in zip(known_delays, delays, strict=True)]
@@ -264,6 +273,7 @@ def without_gauges(snapshot: MetricsSnapshot) -> bytes:
             connects=snapshot.connects,
             connect_failures=snapshot.connect_failures,
             events=snapshot.events,
+            cache=snapshot.cache,
         )
     )
 
@@ -326,6 +336,7 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
             snapshot.connect_failures,
         ),
         ("poruwa_events", "Rarer things by name.", "event", snapshot.events),
+        ("poruwa_cache_requests", "What the cache did for requests.", "outcome", snapshot.cache),
     )
     for name, text, label, counts in counters:
         counter = CounterMetricFamily(name, text, labels=(label,))
@@ -336,6 +347,7 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         ("poruwa_in_flight", "Requests in flight.", "instance", snapshot.in_flight),
         ("poruwa_connections", "Client connections.", "state", snapshot.connections),
         ("poruwa_waiting", "Requests that wait for an instance.", "pool", snapshot.waiting),
+        ("poruwa_cache_held", "What the cache holds.", "what", snapshot.cache_held),
     )
     for name, text, label, levels in gauges:
         gauge = GaugeMetricFamily(name, text, labels=(label,))
@@ -394,6 +406,7 @@ def _add_counters(
     _add(total.connects, one.connects)
     _add(total.connect_failures, one.connect_failures)
     _add(total.events, one.events)
+    _add(total.cache, one.cache)
 
 
 def _add_values(sums: list[float], values: list[float]) -> None:

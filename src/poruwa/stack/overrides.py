@@ -68,6 +68,14 @@ def with_workers(policy: Policy, workers: int | None) -> Policy:
     return dataclasses.replace(policy, gateway=gateway)
 
 
+def with_cache(policy: Policy, *, is_wanted: bool) -> Policy:
+    """Return ``policy`` with the shared cache of ``--cache``."""
+    if not is_wanted:
+        return policy
+    cache = dataclasses.replace(policy.cache, enabled=True, follow_origin=True)
+    return dataclasses.replace(policy, cache=cache)
+
+
 def with_upstreams(policy: Policy, upstreams: Sequence[str]) -> Policy:
     """Return ``policy`` with the instances of ``--upstream``: ``[POOL=]ADDRESS``.
 

@@ -1,0 +1,453 @@
+"""One request to the origin that answers many, and fills the cache on the way.
+
+Place on the path: between the cache and the balancer. A fill is an exchange of its own, without a
+client: it is retried, hedged and queued as any other, and goes on when the client that caused it
+leaves. Requests for the same thing read along as the answer arrives, each at its own speed, or are
+sent on their own way when it turns out that the answer is not for all.
+
+What is kept is kept whole until it is complete, so that a reader who comes late misses nothing;
+what is not kept is dropped as it is read, and the slowest reader holds the origin back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from poruwa.gateway.attempt import Attempt
+from poruwa.gateway.exchange import Exchange
+from poruwa.gateway.heads import stored_block
+from poruwa.gateway.listener import ClientConnection
+from poruwa.net.http1 import ResponseHead
+from poruwa.rules.message import RefusalReason
+from poruwa.rules.vary import canonical_accept_encoding
+
+if TYPE_CHECKING:
+    from poruwa.gateway.cache import CachePlan, GatewayCache, StoredResponse
+
+# The fill asks for the whole, with the cache's validators, and says the rest in one way.
+_ITS_OWN = frozenset(
+    (b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
+     b"if-unmodified-since", b"range")
+)  # fmt: skip
+
+
+class FillClient(ClientConnection):
+    """Stands where a fill's client would: nothing is written to it, its deadlines are kept."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fill: Fill, leader: Exchange) -> None:
+        super().__init__(
+            leader.gateway, is_tls=False, listener_port=0, peer_host=leader.client_address
+        )
+        self.fill = fill
+        self.is_trusted = False
+        self.deadline = float("inf")
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def write_message(self, head: bytes, body: bytes) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def end_exchange(self, *, keep_alive: bool) -> None:
+        self.exchange = None
+
+    def refuse(self, reason: RefusalReason) -> None:
+        self.abort()
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        """The answer cannot be had whole: so do the readers learn."""
+        if self.exchange is not None:
+            self.exchange.on_client_lost()
+        self.fill.on_cut()
+
+    def expire(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_deadline()
+
+
+class FillExchange(Exchange):
+    """The request of a fill; its answer goes to the fill."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fill: Fill, client: FillClient, leader: Exchange, lines: bytes) -> None:
+        super().__init__(leader.gateway, client, leader.head, 0)
+        client.exchange = self
+        self.fill = fill
+        self.target = leader.target
+        self.path = leader.path
+        self.route = leader.route
+        self.client_address = leader.client_address
+        self.is_secure = leader.is_secure
+        self.forwarding = leader.forwarding
+        accepted = leader.head.field(b"accept-encoding")
+        if accepted is not None:  # all that are stored as one are to be asked for as one
+            lines += b"Accept-Encoding: " + canonical_accept_encoding(accepted) + b"\r\n"
+        self.identity = leader.identity + lines
+        self.request_id = leader.request_id
+        self.nominated = _ITS_OWN if self.nominated is None else self.nominated | _ITS_OWN
+
+    def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
+        self.status = status
+        self._end()
+        self.fill.on_error(status)
+
+    def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        if attempt is self.attempt:
+            self.fill.on_interim(attempt, head)
+
+    def on_switched(self, attempt: Attempt, head: ResponseHead, data: bytes) -> None:
+        self._abandon_tries()
+        self.answer_error(502)
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        self.bytes_out += len(data)
+        if complete:
+            self._response_complete()
+        else:
+            self._set_response_deadline()
+        self.fill.on_body(data, complete=complete)
+
+    def _deliver(
+        self, attempt: Attempt, head: ResponseHead, framing: int, body: bytes, *, complete: bool
+    ) -> None:
+        if complete:
+            self.ended_at = attempt.answered_at
+            self._response_complete()
+        else:
+            self._set_response_deadline()
+        self.fill.on_head(head, framing, body, complete=complete)
+
+    def _record(self) -> None:
+        self.gateway.fetching.discard(self.client)
+
+
+class StreamReader:
+    """A client's exchange that reads along with a fill.
+
+    Attributes:
+        position: index of the next piece it gets.
+        wants_part: whether its request has conditions or a range, which the whole decides.
+    """
+
+    __slots__ = ("exchange", "fill", "has_begun", "is_writable", "plan", "position")
+
+    def __init__(self, fill: Fill, exchange: Exchange, plan: CachePlan) -> None:
+        self.fill = fill
+        self.exchange = exchange
+        self.plan = plan
+        self.position = 0
+        self.has_begun = False
+        self.is_writable = True
+
+    def set_writable(self, *, writable: bool) -> None:
+        """Send on, or hold back until the client has taken what was sent."""
+        self.is_writable = writable
+        if writable:
+            self.fill.send_to(self)
+        self.fill.hold_back()
+
+    def cancel(self) -> None:
+        """The exchange has ended."""
+        self.fill.leave(self)
+
+
+class Fill:
+    """One fetch of one variant, and who reads along.
+
+    Args:
+        stored: what is to be revalidated; None for nothing.
+        plan: how the request that caused it is cached.
+    """
+
+    __slots__ = (
+        "_block",
+        "_bytes",
+        "_cache",
+        "_dropped",
+        "_entry",
+        "_fetch",
+        "_has_head",
+        "_is_complete",
+        "_is_held",
+        "_length",
+        "_pieces",
+        "_readers",
+        "_status",
+        "_status_text",
+        "asked_at",
+        "fetch_fields",
+        "is_outdated",
+        "is_stored",
+        "plan",
+        "stored",
+    )
+
+    def __init__(self, cache: GatewayCache, plan: CachePlan, stored: StoredResponse | None) -> None:
+        self._cache = cache
+        self.plan = plan
+        self.stored = stored
+        self.asked_at = time.time()
+        self.fetch_fields: Mapping[bytes, bytes] = {}
+        self.is_outdated = False  # a change came after it was asked for
+        self.is_stored = True  # until the answer says otherwise
+        self._readers: list[StreamReader] = []
+        self._pieces: list[bytes] = []
+        self._dropped = 0  # pieces that everybody has had and nobody will need
+        self._bytes = 0
+        self._has_head = False
+        self._is_complete = False
+        self._is_held = False
+        self._entry: StoredResponse | None = None
+        self._fetch: FillExchange | None = None
+        self._status = 0
+        self._status_text = b""
+        self._block = b""
+        self._length = -1
+
+    def begin(self, leader: Exchange, lines: bytes) -> None:
+        """Ask the origin; ``lines`` are the validators of what is stored."""
+        self.fetch_fields = leader.head.fields
+        client = FillClient(self, leader)
+        self._fetch = fetch = FillExchange(self, client, leader, lines)
+        leader.gateway.fetching.add(client)
+        self._cache.send(fetch)
+
+    def join(self, exchange: Exchange, plan: CachePlan) -> None:
+        """Let ``exchange`` read along."""
+        reader = StreamReader(self, exchange, plan)
+        self._readers.append(reader)
+        exchange.wait_for_fill(reader)
+        if self._has_head:
+            self._begin_reader(reader)
+
+    def leave(self, reader: StreamReader) -> None:
+        """Forget a reader; nobody asks for what is neither read nor kept."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+        self.hold_back()
+        if not self._readers and self._has_head and not self.is_stored:
+            self._give_up()
+
+    # From the fetch.
+
+    def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        """Pass a 1xx on to those who wait; it is not stored."""
+        for reader in self._readers:
+            reader.exchange.pass_interim(head)
+
+    def on_head(self, head: ResponseHead, framing: int, body: bytes, *, complete: bool) -> None:
+        """Decide whether the answer is for all, and begin to pass it on."""
+        cache = self._cache
+        now = time.time()
+        stored = self.stored
+        if stored is not None and head.status == 304:
+            fresh = cache.freshen(stored, head, self, now)
+            if fresh is not None:
+                self._give_up()
+                self._answer_all(fresh, now)
+                return
+        if stored is not None and head.status >= 500 and self._serves_stale(now):
+            self._give_up()
+            return
+        entry = cache.entry_for(self, head, now)
+        self._has_head = True
+        self._status = head.status
+        self._status_text = head.status_text
+        self._block = entry.block if entry is not None else stored_block(head, self.plan.route)
+        if framing >= 0:
+            self._length = framing if head.status not in (204, 304) else -2
+        self._entry = entry
+        if entry is None:
+            self._is_for_one()
+        elif not entry.is_fresh(now) or entry.facts.no_cache:
+            self._let_go(self._readers[1:])  # they would have to ask anew at once
+        if complete and entry is not None:
+            self._finish(body)
+            return
+        for reader in list(self._readers):
+            self._begin_reader(reader)
+        self.on_body(body, complete=complete)
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        """Pass a piece on."""
+        if data:
+            self._pieces.append(data)
+            self._bytes += len(data)
+        if self._entry is not None and self._bytes > self._cache.largest_bytes:
+            self._entry = None
+            self.is_stored = False
+            self._cache.forget_fill(self)
+            for reader in list(self._readers):
+                if not reader.has_begun:
+                    self._begin_reader(reader)
+        if complete:
+            self._is_complete = True
+            if self._entry is not None:
+                self._finish(b"".join(self._pieces))
+                return
+            self._cache.forget_fill(self)
+        for reader in list(self._readers):
+            self.send_to(reader)
+        self._drop_read()
+        self.hold_back()
+
+    def on_cut(self) -> None:
+        """The answer broke off."""
+        self._cache.forget_fill(self)
+        self.is_stored = False
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if reader.has_begun:
+                reader.exchange.client.abort()
+            else:
+                reader.exchange.leave_fill()
+                reader.exchange.answer_error(502)
+
+    def on_error(self, status: int) -> None:
+        """No answer could be had."""
+        self._cache.forget_fill(self)
+        if self.stored is not None:
+            if self._serves_stale(time.time()):
+                return
+            status = 504  # RFC 9111 section 5.2.2.2: it had to be validated
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.exchange.leave_fill()
+            reader.exchange.answer_error(status)
+
+    # For readers.
+
+    def send_to(self, reader: StreamReader) -> None:
+        """Send what a reader has not had."""
+        if not reader.has_begun:
+            return
+        pieces = self._pieces
+        last = len(pieces) + self._dropped
+        while reader.position < last and reader.is_writable:
+            piece = pieces[reader.position - self._dropped]
+            reader.position += 1
+            is_end = self._is_complete and reader.position == last
+            reader.exchange.on_body(piece, complete=is_end)
+            if is_end:
+                return
+        if self._is_complete and reader.position == last and reader in self._readers:
+            reader.exchange.on_body(b"", complete=True)
+
+    def hold_back(self) -> None:
+        """Let the origin wait while a reader of what is not kept is slow."""
+        fetch = self._fetch
+        if fetch is None or self.is_stored or self._is_complete:
+            return
+        slow = any(not reader.is_writable for reader in self._readers)
+        if slow is not self._is_held:
+            self._is_held = slow
+            fetch.hold(held=slow)
+
+    # Inside.
+
+    def _begin_reader(self, reader: StreamReader) -> None:
+        """Send the head, unless the whole answer is to decide what this reader gets."""
+        if reader.plan.wants_part and self._entry is not None:
+            return
+        exchange = reader.exchange
+        reader.has_begun = True
+        fetch = self._fetch
+        if fetch is not None and exchange.instance is None:
+            exchange.instance, exchange.tries = fetch.instance, fetch.tries
+        lines = self._cache.miss_lines(reader.plan, self._status, stored=self._entry is not None)
+        exchange.begin_stream(self._status, self._status_text, self._block, lines, self._length)
+        self.send_to(reader)
+
+    def _is_for_one(self) -> None:
+        """Keep the first reader; the others ask for themselves."""
+        self.is_stored = False
+        self._cache.on_not_stored(self)
+        self._let_go(self._readers[1:])
+        if not self._readers:
+            self._give_up()
+
+    def _let_go(self, readers: list[StreamReader]) -> None:
+        """Send readers on their own way."""
+        self._cache.forget_fill(self)
+        for reader in readers:
+            self._readers.remove(reader)
+            reader.exchange.leave_fill()
+            self._cache.send_alone(reader.exchange)
+
+    def _finish(self, body: bytes) -> None:
+        """Keep the whole answer, and give it to those who have not had all of it."""
+        entry = self._entry
+        assert entry is not None
+        self._cache.forget_fill(self)
+        entry.body = body
+        if not self.is_outdated:
+            self._cache.keep(entry, body)
+        self._is_complete = True
+        if self._pieces or any(reader.has_begun for reader in self._readers):
+            for reader in [each for each in self._readers if each.has_begun]:
+                self.send_to(reader)
+        waiting = [reader for reader in self._readers if not reader.has_begun]
+        self._readers = [reader for reader in self._readers if reader.has_begun]
+        self._answer(waiting, entry, time.time())
+
+    def _answer_all(self, entry: StoredResponse, now: float) -> None:
+        self._cache.forget_fill(self)
+        readers, self._readers = self._readers, []
+        self._answer(readers, entry, now)
+
+    def _answer(self, readers: list[StreamReader], entry: StoredResponse, now: float) -> None:
+        fetch = self._fetch
+        for reader in readers:
+            exchange = reader.exchange
+            exchange.leave_fill()
+            if fetch is not None and exchange.instance is None:
+                exchange.instance, exchange.tries = fetch.instance, fetch.tries
+            if self._cache.is_variant(entry, exchange):
+                self._cache.serve_filled(exchange, entry, reader.plan, now)
+            else:
+                self._cache.send_alone(exchange)
+
+    def _serves_stale(self, now: float) -> bool:
+        """Answer with what is stored, where that is allowed while the origin fails."""
+        stored = self.stored
+        if stored is None:
+            return False
+        readers = list(self._readers)
+        if not all(self._cache.may_serve_stale(stored, each.plan, now) for each in readers):
+            return False
+        self._cache.forget_fill(self)
+        self._readers = []
+        for reader in readers:
+            reader.exchange.leave_fill()
+            self._cache.serve_stale(reader.exchange, stored, reader.plan, now)
+        return True
+
+    def _drop_read(self) -> None:
+        """Forget the pieces that all readers have had, where nobody else will come."""
+        if self.is_stored or not self._pieces:
+            return
+        least = min((each.position for each in self._readers), default=0) - self._dropped
+        if least > 0:
+            del self._pieces[:least]
+            self._dropped += least
+
+    def _give_up(self) -> None:
+        """End the fetch: nobody needs the rest."""
+        self._cache.forget_fill(self)
+        fetch, self._fetch = self._fetch, None
+        if fetch is not None and fetch.client.exchange is fetch:
+            fetch.on_client_lost()
