@@ -11,14 +11,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import pairwise
 
 from fakes.cases import raw_cases
 from fakes.second_parser import compare_request, compare_response
-from poruwa.errors import ProtocolError
+from poruwa.errors import ConfigError, ProtocolError
 from poruwa.net import proxy_protocol
 from poruwa.net.http1 import ChunkedDecoder, Refused
 from poruwa.observe.access_log import access_line
 from poruwa.rules.affinity import find_cookie, set_cookie_line
+from poruwa.rules.cache_control import parse_cache_control, parse_cdn_cache_control
+from poruwa.rules.cache_groups import parse_groups
+from poruwa.rules.discovery import parse_instance_file
 from poruwa.rules.forwarding import (
     ForwardingFields,
     TrustedNetworks,
@@ -26,7 +30,9 @@ from poruwa.rules.forwarding import (
     forwarded_fields,
     parse_forwarded,
 )
+from poruwa.rules.partial import format_content_range, parse_content_range, parse_ranges
 from poruwa.rules.routing import RouteTable, normalise_path
+from poruwa.rules.vary import best_language, parse_vary, preferred_codings, variant_key
 
 
 class FindingError(AssertionError):
@@ -239,6 +245,67 @@ def log_line(data: bytes) -> None:
     require(not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", line), f"control characters: {line!r}")
 
 
+# What may be kept.
+
+_SECONDS = ("max_age", "s_maxage", "min_fresh", "stale_while_revalidate", "stale_if_error")
+
+
+def directives(data: bytes) -> None:
+    """No lifetime is negative or endless; what forbids keeping is heard wherever it stands."""
+    found = [parse_cache_control(data), parse_cdn_cache_control(data)]
+    for each in found:
+        for name in _SECONDS if each is not None else ():
+            value = getattr(each, name)
+            require(value is None or 0 <= value <= 2**31, f"{name} is {value}")
+    if b'"' not in data:
+        require(parse_cache_control(data + b", no-store").no_store, "no-store was not heard")
+        require(parse_cache_control(b"no-store," + data).no_store, "no-store was not heard first")
+    parse_groups(data)
+
+
+def vary(data: bytes) -> None:
+    """Any ``*`` varies on all; what a client sends chooses one of few, and never two keys alike."""
+    names = parse_vary(data)
+    if any(each.strip(b" \t") == b"*" for each in data.split(b",")):
+        require(names is None, f"{data!r} varies on {names!r}")
+    value, _, other = data.partition(b"\x1e")
+    require(best_language(value, (b"en", b"si", b"ta"), b"en") in (b"en", b"si", b"ta"), "language")
+    require(set(preferred_codings(value)) <= {b"br", b"zstd", b"gzip", b"identity"}, "coding")
+    keys = {
+        variant_key((b"a", b"b"), fields)
+        for fields in ({b"a": value}, {b"b": value}, {b"a": b"", b"b": value}, {})
+    }
+    require(len(keys) == 4, f"keys of {value!r} are alike")
+    if value.replace(b" ", b"").replace(b"\t", b"") != other.replace(b" ", b"").replace(b"\t", b""):
+        one = variant_key((b"a",), {b"a": value})
+        require(one != variant_key((b"a",), {b"a": other}), f"{value!r} and {other!r} are one key")
+
+
+def byte_range(data: bytes) -> None:
+    """Ranges lie within, apart from one another, and are few; Content-Range is read back."""
+    size = len(data)
+    ranges = parse_ranges(data, size) or []
+    require(len(ranges) <= 16, f"{len(ranges)} ranges")
+    ordered = sorted(ranges)
+    require(all(0 <= start < end <= size for start, end in ordered), f"{ranges!r} of {size}")
+    require(all(one[1] < two[0] for one, two in pairwise(ordered)), f"{ranges!r}")
+    found = parse_content_range(data)
+    if found is not None:
+        line = format_content_range(found.start, found.end, found.complete_length)
+        require(parse_content_range(line) == found, f"{found!r} is not read back from {line!r}")
+
+
+def instance_file(data: bytes) -> None:
+    """A list of instances, each with an address and a name of its own, or the line at fault."""
+    try:
+        found = parse_instance_file(data, "instances")
+    except ConfigError as error:
+        require(re.match(r"instances:\d+: .", str(error), re.DOTALL), f"{error}")
+        return
+    for names in ([each.address for each in found], [each.name for each in found]):
+        require(len(set(names)) == len(names), f"twice: {names!r}")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "request-head": request_head,
     "response-head": response_head,
@@ -248,6 +315,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "cookie": cookie,
     "path": path,
     "log-line": log_line,
+    "directives": directives,
+    "vary": vary,
+    "byte-range": byte_range,
+    "instance-file": instance_file,
 }
 
 MODULES = (
@@ -258,6 +329,11 @@ MODULES = (
     "poruwa.rules.affinity",
     "poruwa.rules.routing",
     "poruwa.observe.access_log",
+    "poruwa.rules.cache_control",
+    "poruwa.rules.cache_groups",
+    "poruwa.rules.discovery",
+    "poruwa.rules.partial",
+    "poruwa.rules.vary",
 )
 """What coverage is measured in, so that the search is guided by it."""
 
@@ -307,6 +383,19 @@ SEEDS: dict[str, list[bytes]] = {
         b"/account;a=b/c",
         b"//a//b",
         b"/%41%7e%c3%a9",
+    ],
+    "directives": [
+        b'public, max-age=100, no-cache="a, b", x="\\"", s-maxage=0',
+        b'private="set-cookie", stale-while-revalidate=10,, max-age = 5, no-store',
+        b"max-age=10, must-revalidate, no-store=?0, x;y=1",
+        b'"a", "b";c',
+    ],
+    "vary": [b"Accept-Encoding, x", b"a, *", b"br;q=0.5, *;q=0\x1egzip", b"si-LK, en;q=0.1\x1ex"],
+    "byte-range": [b"bytes=0-3, 5-, -2", b"bytes 0-3/10", b"bytes 5-9/*", b"bytes=-0"],
+    "instance-file": [
+        b"10.0.0.1:80 weight=3 name=a\n# x\n[::1]:80",
+        b"unix:/a b\n10.0.0.1:80 #c",
+        b"a.test:1 name=a\na.test:1",
     ],
     "log-line": [b'GET\x1e/a?q="b"\x1eMozilla\x1ehttp://a/', b"\\\x1e/\xff\x00\x1e\n\x1e\xc3"],
 }
