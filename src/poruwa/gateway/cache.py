@@ -9,7 +9,7 @@ What may be stored and served is decided in ``poruwa.rules``; here it is looked 
 | a fresh entry                                 | ``hit; ttl=30``                         |
 | a stale one, refreshed meanwhile              | ``hit; ttl=-5``                         |
 | the origin, and stored                        | ``fwd=uri-miss; fwd-status=200; stored``|
-| the origin, validated                         | ``hit; fwd=stale; fwd-status=304``      |
+| the origin, validated                         | ``fwd=stale; fwd-status=200; stored``   |
 | the origin, nothing to do with us             | ``fwd=bypass`` or ``fwd=method``        |
 
 A stored response is found by its URL and, where it varies, by the normalised values of the request
@@ -25,10 +25,20 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.exchange import Exchange
-from poruwa.gateway.fill import Fill, FillExchange
+from poruwa.gateway.fill import Fill
 from poruwa.gateway.heads import NOT_IN_BLOCK, stored_block
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
+from poruwa.rules.cache_status import (
+    FWD_BYPASS,
+    FWD_METHOD,
+    FWD_MISS,
+    FWD_REQUEST,
+    FWD_STALE,
+    FWD_URI_MISS,
+    FWD_VARY_MISS,
+    cache_status_member,
+)
 from poruwa.rules.conditional import Representation, select
 from poruwa.rules.freshness import (
     ResponseControl,
@@ -49,6 +59,7 @@ from poruwa.rules.invalidation import (
     normalise_origin,
     normalise_target,
 )
+from poruwa.rules.partial import format_content_range
 from poruwa.rules.stored_response import revalidation_fields, selects, updated_lines
 from poruwa.rules.vary import parse_vary, variant_key
 from poruwa.stores.entry import OVERHEAD_BYTES, Entry
@@ -85,7 +96,7 @@ class CachePlan:
         self.key = key
         self.directives = directives
         self.route = route
-        self.forwarded = b"uri-miss"
+        self.forwarded = FWD_URI_MISS
         self.is_collapsed = False
         self.wants_part = False
 
@@ -179,12 +190,12 @@ class GatewayCache:
         head = exchange.head
         if method != b"GET" and method != b"HEAD":
             exchange.is_invalidating = not is_safe(method)
-            return self._pass(exchange, b"method")
+            return self._pass(exchange, FWD_METHOD)
         if exchange.framing != 0 or exchange.is_upgrade:
-            return self._pass(exchange, b"bypass")
+            return self._pass(exchange, FWD_BYPASS)
         primary = self._primary(exchange)
         if primary is None:
-            return self._pass(exchange, b"bypass")
+            return self._pass(exchange, FWD_BYPASS)
         lowered = head.raw.lower()
         key = primary
         variants = self._variants.get(primary)
@@ -207,9 +218,9 @@ class GatewayCache:
                 self._count("hit")
                 self._serve(exchange, entry, plan, _hit_lines(entry, now), now)
                 return True
-            plan.forwarded = b"request" if entry.is_fresh(now) else b"stale"
+            plan.forwarded = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif variants is not None and variants.keys:
-            plan.forwarded = b"vary-miss"
+            plan.forwarded = FWD_VARY_MISS
         if directives.only_if_cached:
             exchange.answer_error(504)
             return True
@@ -276,18 +287,14 @@ class GatewayCache:
 
     def _pass(self, exchange: Exchange, reason: bytes) -> bool:
         self._count("pass")
-        exchange.response_lines += b"Cache-Status: %b; fwd=%b\r\n" % (_NAME, reason)
+        exchange.response_lines += _status_line(cache_status_member(_NAME, hit=False, fwd=reason))
         return False
 
     # For fills.
 
-    def send(self, fetch: FillExchange) -> None:
-        """Send a fill's request to the origin."""
-        balance(fetch)
-
     def send_alone(self, exchange: Exchange) -> None:
         """Send a request on its own way: what it waited for is not for all."""
-        self._pass(exchange, b"miss")
+        self._pass(exchange, FWD_MISS)
         balance(exchange)
 
     def forget_fill(self, fill: Fill) -> None:
@@ -330,17 +337,15 @@ class GatewayCache:
         entry.take(facts, fields, now)
         return entry
 
-    def keep(self, entry: StoredResponse, body: bytes) -> None:
+    def keep(self, entry: StoredResponse) -> None:
         """Store a whole answer in the place of what was stored before."""
-        entry.body = body
-        entry.size = OVERHEAD_BYTES + len(entry.key) + len(entry.block) + len(body)
+        entry.size = OVERHEAD_BYTES + len(entry.key) + len(entry.block) + len(entry.body)
         variants = self._variants.get(entry.primary)
         if variants is None:
             self._variants[entry.primary] = variants = Variants()
         elif variants.names != entry.vary:
             for key in list(variants.keys):  # of another way to vary: not found any more
                 self.store.remove(key)
-            self._variants[entry.primary] = variants
         variants.names = entry.vary
         if self.store.put(entry):
             variants.keys.add(entry.key)
@@ -381,7 +386,7 @@ class GatewayCache:
         entry.take(facts, fields, now)
         self._count("validated")
         if not fill.is_outdated:
-            self.keep(entry, stored.body)
+            self.keep(entry)
         return entry
 
     def on_not_stored(self, fill: Fill) -> None:
@@ -399,12 +404,15 @@ class GatewayCache:
 
     def miss_lines(self, plan: CachePlan, status: int, *, stored: bool) -> bytes:
         """Return the Cache-Status line of an answer that comes from the origin."""
-        return b"Cache-Status: %b; fwd=%b; fwd-status=%d%b%b\r\n" % (
-            _NAME,
-            plan.forwarded,
-            status,
-            b"; stored" if stored else b"",
-            b"; collapsed" if plan.is_collapsed else b"",
+        return _status_line(
+            cache_status_member(
+                _NAME,
+                hit=False,
+                fwd=plan.forwarded,
+                fwd_status=status,
+                stored=stored,
+                collapsed=plan.is_collapsed,
+            )
         )
 
     def serve_filled(
@@ -498,7 +506,9 @@ class GatewayCache:
         if chosen.status == 304:
             exchange.answer_stored(304, b"304 Not Modified", block, lines, b"", _NO_LENGTH)
         elif chosen.status == 206:
-            lines += b"Content-Range: bytes %d-%d/%d\r\n" % (chosen.start, chosen.end - 1, length)
+            lines += b"Content-Range: %b\r\n" % format_content_range(
+                chosen.start, chosen.end, length
+            )
             part = body[chosen.start : chosen.end]
             exchange.answer_stored(206, b"206 Partial Content", block, lines, part, len(part))
         elif chosen.status == 416:
@@ -549,6 +559,10 @@ def _qualified(control: ResponseControl) -> frozenset[bytes]:
     """Return the fields that are not for all, or not without asking (section 5.2.2.4 and .7)."""
     directives = control.directives
     return frozenset((*directives.private_fields, *directives.no_cache_fields))
+
+
+def _status_line(member: bytes) -> bytes:
+    return b"Cache-Status: %b\r\n" % member
 
 
 def _hit_lines(entry: StoredResponse, now: float) -> bytes:

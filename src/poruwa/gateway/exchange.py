@@ -473,10 +473,6 @@ class Exchange:
         if self.head.minor_version and not self.response_begun:
             self.client.write(interim_head(head))
 
-    def hold(self, *, held: bool) -> None:
-        """Take no more of the answer for now, or go on."""
-        self.on_client_writable(writable=not held)
-
     def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         """Pass 100, 102, 103 on, to clients that know interim responses (HTTP/1.1)."""
         if self.head.minor_version and attempt is self.attempt:

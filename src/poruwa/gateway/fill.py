@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.attempt import Attempt
+from poruwa.gateway.balancer import balance
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.heads import stored_block
 from poruwa.gateway.listener import ClientConnection
@@ -107,7 +108,7 @@ class FillExchange(Exchange):
 
     def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         if attempt is self.attempt:
-            self.fill.on_interim(attempt, head)
+            self.fill.on_interim(head)
 
     def on_switched(self, attempt: Attempt, head: ResponseHead, data: bytes) -> None:
         self._abandon_tries()
@@ -139,8 +140,9 @@ class StreamReader:
     """A client's exchange that reads along with a fill.
 
     Attributes:
+        plan: how its request is cached.
         position: index of the next piece it gets.
-        wants_part: whether its request has conditions or a range, which the whole decides.
+        has_begun: whether its client has the head.
     """
 
     __slots__ = ("exchange", "fill", "has_begun", "is_writable", "plan", "position")
@@ -224,7 +226,7 @@ class Fill:
         client = FillClient(self, leader)
         self._fetch = fetch = FillExchange(self, client, leader, lines)
         leader.gateway.fetching.add(client)
-        self._cache.send(fetch)
+        balance(fetch)
 
     def join(self, exchange: Exchange, plan: CachePlan) -> None:
         """Let ``exchange`` read along."""
@@ -244,7 +246,7 @@ class Fill:
 
     # From the fetch.
 
-    def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+    def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on to those who wait; it is not stored."""
         for reader in self._readers:
             reader.exchange.pass_interim(head)
@@ -355,7 +357,7 @@ class Fill:
         slow = any(not reader.is_writable for reader in self._readers)
         if slow is not self._is_held:
             self._is_held = slow
-            fetch.hold(held=slow)
+            fetch.on_client_writable(writable=not slow)
 
     # Inside.
 
@@ -395,11 +397,10 @@ class Fill:
         self._cache.forget_fill(self)
         entry.body = body
         if not self.is_outdated:
-            self._cache.keep(entry, body)
+            self._cache.keep(entry)
         self._is_complete = True
-        if self._pieces or any(reader.has_begun for reader in self._readers):
-            for reader in [each for each in self._readers if each.has_begun]:
-                self.send_to(reader)
+        for reader in [each for each in self._readers if each.has_begun]:
+            self.send_to(reader)
         waiting = [reader for reader in self._readers if not reader.has_begun]
         self._readers = [reader for reader in self._readers if reader.has_begun]
         self._answer(waiting, entry, time.time())

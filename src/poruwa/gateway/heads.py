@@ -7,7 +7,7 @@ claims about addresses, hosts and targets (``rules.forwarding``): ``net.http1`` 
 
 from __future__ import annotations
 
-from email.utils import formatdate
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from poruwa.gateway.timing import timing_line
 from poruwa.net.http1 import RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
+from poruwa.rules.http_date import format_http_date
 from poruwa.rules.message import CHUNKED
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def stored_block(
         without |= CORS_NAMES
     block = _passed_on(head, without=without, without_length=False)
     if head.date is None:  # RFC 9110 section 6.6.1
-        block += b"\r\nDate: " + formatdate(usegmt=True).encode()
+        block += b"\r\nDate: " + format_http_date(int(time.time()))
     return block
 
 
