@@ -8,7 +8,6 @@ for links that must be absolute; default: none).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +31,6 @@ _API_DESCRIPTION = (
     "(`?lang=` or Accept-Language); amounts are whole rupees (LKR); errors are "
     "`application/problem+json`."
 )
-_logger = logging.getLogger("weddinglk")
 
 
 def create_app(
@@ -51,11 +49,7 @@ def create_app(
         async with open_database(database_url) as database:
             catalogue = Catalogue(database)
             app.state.site = build_site(catalogue, build=build, public_url=public_url)
-            try:
-                await catalogue.load()
-            except PyMongoError as error:
-                # Started before its database: not ready, and ready() loads once it answers.
-                _logger.warning("catalogue not loaded: %s", error)
+            await catalogue.ready()  # builds the index now if it can, else with a later check
             yield
 
     app = FastAPI(

@@ -81,9 +81,7 @@ class Catalogue:
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Build the search index from the database; call once at start, before the first request.
-
-        An empty database is no error: ``ready`` then loads again as soon as data is there.
+        """Build the search index from the database.
 
         Raises:
             pymongo.errors.PyMongoError: the database cannot be read.
@@ -105,13 +103,14 @@ class Catalogue:
     async def ready(self) -> bool:
         """Whether pages can be served: database answers, data is complete, index is built.
 
-        Builds the index if the data has come since the start. Never raises for the database.
+        Builds the index if the data has come since the start (not before: on the embedded server a
+        long read beside the seeding holds both up). Never raises for the database.
         """
         if len(self._listings.index):
             return await is_healthy(self._database)
         try:
             marker = await self._database["meta"].find_one({"_id": MARKER_ID})
-            if marker is None or not marker.get("completed_at"):
+            if marker is None or "completed_at" not in marker:
                 return False
             async with self._loading:
                 if not len(self._listings.index):

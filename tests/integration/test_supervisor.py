@@ -97,6 +97,22 @@ async def test_a_part_that_is_never_ready_raises_and_is_killed() -> None:
     assert len(pids) == 1
 
 
+async def test_the_deadline_counts_from_when_what_a_part_depends_on_is_there() -> None:
+    filled, served = asyncio.Event(), asyncio.Event()
+
+    async def serves(child: Child) -> None:
+        await served.wait()
+
+    waiting = plan("part", wait_ready=serves, ready_seconds=0.3, deadline_from=filled.wait)
+    async with Supervisor() as supervisor:
+        starting = asyncio.create_task(supervisor.start(waiting))
+        await asyncio.sleep(0.6)  # twice the deadline, which has not begun
+        assert not starting.done()
+        filled.set()
+        served.set()
+        assert (await starting).state is PartState.READY
+
+
 async def test_a_missing_program_is_one_clear_line() -> None:
     async with Supervisor() as supervisor:
         with pytest.raises(StackError, match="no program 'poruwa-no-such-program'"):

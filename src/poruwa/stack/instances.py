@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from poruwa.net.health_check import check_instance
 from poruwa.stack.child import Child, ProcessSpec
 from poruwa.stack.supervisor import PartPlan
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _CHECK_SECONDS = 2.0
 _STOP_MARGIN_SECONDS = 2.0
 
@@ -61,9 +61,19 @@ def socket_path(sockets: Path, name: str) -> Path:
 
 
 def instance_plan(
-    policy: Policy, pool: Pool, name: str, sockets: Path, environment: Mapping[str, str]
+    policy: Policy,
+    pool: Pool,
+    name: str,
+    sockets: Path,
+    environment: Mapping[str, str],
+    *,
+    filled: Callable[[], Awaitable[object]],
 ) -> PartPlan:
-    """Return the plan of one instance; it is ready when the pool's health check passes."""
+    """Return the plan of one instance; it is ready when the pool's health check passes.
+
+    Args:
+        filled: returns when the database has its data; instances start meanwhile.
+    """
     assert policy.stack.application is not None, "a checked policy with a count has one"
     path = socket_path(sockets, name)
     spec = ProcessSpec(
@@ -94,6 +104,7 @@ def instance_plan(
         make_spec=lambda generation: spec,
         wait_ready=wait_ready,
         ready_seconds=policy.stack.ready_seconds,
+        deadline_from=filled,
     )
 
 

@@ -72,6 +72,10 @@ async def _is_ready_when_started(child: Child) -> None:
     return None
 
 
+async def _depends_on_nothing() -> None:
+    return None
+
+
 def _do_nothing(generation: int) -> None:
     return None
 
@@ -85,6 +89,8 @@ class PartPlan:
         make_spec: the process of a generation, which counts starts from 1.
         wait_ready: returns when the process serves; cancelled when it ends first.
         ready_seconds: the deadline of ``wait_ready``; a part beyond it is killed.
+        deadline_from: returns when all that readiness depends on is there; the deadline counts
+            from then.
         ask_to_end: asks the process to end by another way than a signal; False when it cannot.
         on_exit: called with the generation that ended, before the next starts; must not block.
         on_ready: called with the generation that became ready; must not block.
@@ -94,6 +100,7 @@ class PartPlan:
     make_spec: Callable[[int], ProcessSpec]
     wait_ready: Callable[[Child], Awaitable[None]] = _is_ready_when_started
     ready_seconds: float = 20.0
+    deadline_from: Callable[[], Awaitable[object]] = _depends_on_nothing
     ask_to_end: Callable[[], bool] | None = None
     on_exit: Callable[[int], None] = _do_nothing
     on_ready: Callable[[int], None] = _do_nothing
@@ -297,10 +304,9 @@ class Supervisor:
 async def _await_readiness(plan: PartPlan, child: Child) -> None:
     ready = asyncio.ensure_future(plan.wait_ready(child))
     ended = asyncio.ensure_future(child.wait())
+    late = asyncio.ensure_future(_deadline(plan))
     try:
-        await asyncio.wait(
-            (ready, ended), timeout=plan.ready_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait((ready, ended, late), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             ready.result()
         elif ended.done():
@@ -314,6 +320,12 @@ async def _await_readiness(plan: PartPlan, child: Child) -> None:
     finally:
         await _cancelled(ready)
         await _cancelled(ended)
+        await _cancelled(late)
+
+
+async def _deadline(plan: PartPlan) -> None:
+    await plan.deadline_from()
+    await asyncio.sleep(plan.ready_seconds)
 
 
 def _why_not_ready(name: str, code: int, lines: list[str]) -> str:

@@ -178,14 +178,16 @@ class Stack:
         environment = application_environment(
             policy, self._environ, database_url=self._database_url
         )
-        if policy.stack.seed:
-            await self._seed(policy.stack.seed, environment)
+        filled = asyncio.Event()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._fill(policy.stack.seed, environment, filled))
             for pool, count in pools:
                 for number in range(1, count + 1):
                     name = f"{pool.name}.{number}"
                     self._instances[name] = pool.name
-                    plan = instance_plan(policy, pool, name, state.sockets, environment)
+                    plan = instance_plan(
+                        policy, pool, name, state.sockets, environment, filled=filled.wait
+                    )
                     group.create_task(self._start_part(plan))
         await self._start_part(self._gateway_plan())
 
@@ -206,6 +208,13 @@ class Stack:
                 "--instances: no pool of the policy has a count, so there is nothing to start."
             )
         return [(pools[0][0], self._options.instances), *pools[1:]]
+
+    async def _fill(
+        self, call: str | None, environment: dict[str, str], filled: asyncio.Event
+    ) -> None:
+        if call:
+            await self._seed(call, environment)
+        filled.set()
 
     async def _seed(self, call: str, environment: dict[str, str]) -> None:
         _log.info("seeding", call=call)
