@@ -29,7 +29,9 @@ MODULES = (
     "poruwa/rules/trace.py",
     "poruwa/rules/retry.py",
     "poruwa/rules/latency.py",
+    "poruwa/rules/cache_class.py",
     "poruwa/rules/cache_control.py",
+    "poruwa/rules/changes.py",
     "poruwa/rules/conditional.py",
     "poruwa/rules/freshness.py",
     "poruwa/rules/invalidation.py",
@@ -37,6 +39,7 @@ MODULES = (
     "poruwa/rules/vary.py",
     "poruwa/stores/entry.py",
     "poruwa/stores/s3fifo.py",
+    "poruwa/stores/tag_index.py",
     "poruwa/rules/fair_queue.py",
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/selection.py",
@@ -46,6 +49,7 @@ MODULES = (
     "poruwa/gateway/timing.py",
     "poruwa/gateway/bounds.py",
     "poruwa/gateway/cache.py",
+    "poruwa/gateway/cache_rules.py",
     "poruwa/gateway/connections.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",
@@ -56,6 +60,7 @@ MODULES = (
     "poruwa/gateway/pipeline.py",
     "poruwa/gateway/routes.py",
     "poruwa/gateway/security.py",
+    "poruwa/gateway/stored.py",
     "poruwa/gateway/upstream.py",
 )
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")

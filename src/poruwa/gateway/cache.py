@@ -1,32 +1,36 @@
-"""The gateway's shared cache (RFC 9111): what is stored, whom it answers, who fetches anew.
+"""The gateway's shared cache (RFC 9111): whom a stored response answers, and who fetches anew.
 
 Place on the path: after routing, before balancing. ``consult`` answers a request from the store,
 lets it read along with a fetch that is under way (``gateway.fill``), begins one, or lets it pass.
-What may be stored and served is decided in ``poruwa.rules``; here it is looked up and sent.
+What a request asks for and what of an answer is kept is the business of the route's rule
+(``gateway.cache_rules``): the origin's fields, or a class of the policy.
 
 | answered by                                   | Cache-Status (RFC 9211)                 |
 |-----------------------------------------------|-----------------------------------------|
 | a fresh entry                                 | ``hit; ttl=30``                         |
 | a stale one, refreshed meanwhile              | ``hit; ttl=-5``                         |
 | the origin, and stored                        | ``fwd=uri-miss; fwd-status=200; stored``|
-| the origin, validated                         | ``fwd=stale; fwd-status=200; stored``   |
+| the origin, validated                         | ``fwd=stale; fwd-status=304; stored``   |
 | the origin, nothing to do with us             | ``fwd=bypass`` or ``fwd=method``        |
 
-A stored response is found by its URL and, where it varies, by the normalised values of the request
-fields it varies on. What turned out not to be for all is remembered for a while, so that requests
-for it do not wait for one another.
+A stored response is found by its URL and its variant. What turned out not to be for all is
+remembered for a while, so that requests for it do not wait for one another. Every change of tags or
+URLs has a position; a fetch that was begun before a change of what it brings is neither kept nor
+joined (``rules.changes``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
+from poruwa.gateway.cache_rules import CacheRule
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.fill import Fill
-from poruwa.gateway.heads import NOT_IN_BLOCK, stored_block
+from poruwa.gateway.heads import NOT_IN_BLOCK
+from poruwa.gateway.stored import StoredResponse, Variants, hit_lines, lines_of
+from poruwa.net.head import AUTHORIZATION, CONDITION, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
 from poruwa.rules.cache_status import (
@@ -39,31 +43,16 @@ from poruwa.rules.cache_status import (
     FWD_VARY_MISS,
     cache_status_member,
 )
+from poruwa.rules.changes import Changes
 from poruwa.rules.conditional import Representation, select
-from poruwa.rules.freshness import (
-    ResponseControl,
-    ReuseAction,
-    StoreDecision,
-    StoredFacts,
-    decide_reuse,
-    facts_of,
-    is_storable,
-    may_serve_stale_on_error,
-    request_directives,
-    response_control,
-)
-from poruwa.rules.http_date import parse_http_date
-from poruwa.rules.invalidation import (
-    invalidated_keys,
-    is_safe,
-    normalise_origin,
-    normalise_target,
-)
+from poruwa.rules.freshness import ReuseAction, decide_reuse, may_serve_stale_on_error
+from poruwa.rules.invalidation import invalidated_keys, is_safe, normalise_origin
 from poruwa.rules.partial import format_content_range
 from poruwa.rules.stored_response import revalidation_fields, selects, updated_lines
-from poruwa.rules.vary import parse_vary, variant_key
-from poruwa.stores.entry import OVERHEAD_BYTES, Entry
+from poruwa.rules.vary import variant_key
+from poruwa.stores.entry import Entry
 from poruwa.stores.s3fifo import S3Fifo
+from poruwa.stores.tag_index import TagIndex
 
 if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
@@ -71,11 +60,14 @@ if TYPE_CHECKING:
 
 PASS_SECONDS: Final = 10.0  # how long it is remembered that something is not for all
 PASSES_KEPT: Final = 10_000
-ORIGINS_KEPT: Final = 1_000
 LARGEST_BYTES: Final = 64 << 20
 _NAME: Final = b"poruwa"
 _NO_LENGTH: Final = -2
 _NO_CONTENT: Final = frozenset((204, 304))
+_PART: Final = 1 << CONDITION | 1 << RANGE
+_ALONE: Final = 1 << AUTHORIZATION | 1 << RANGE
+URL_TAG: Final = b"url\n"
+"""Before a URL that has changed; no tag begins so."""
 
 
 class CachePlan:
@@ -87,64 +79,35 @@ class CachePlan:
         wants_part: whether it has conditions or a range that the whole response decides.
     """
 
-    __slots__ = ("directives", "forwarded", "is_collapsed", "key", "primary", "route", "wants_part")
+    __slots__ = (
+        "directives",
+        "forwarded",
+        "is_collapsed",
+        "key",
+        "primary",
+        "route",
+        "rule",
+        "wants_part",
+    )
 
     def __init__(
-        self, primary: bytes, key: bytes, directives: Directives, route: GatewayRoute
+        self,
+        primary: bytes,
+        key: bytes,
+        directives: Directives,
+        route: GatewayRoute,
+        rule: CacheRule,
+        *,
+        wants_part: bool,
     ) -> None:
         self.primary = primary
         self.key = key
         self.directives = directives
         self.route = route
+        self.rule = rule
         self.forwarded = FWD_URI_MISS
         self.is_collapsed = False
-        self.wants_part = False
-
-
-class StoredResponse(Entry):
-    """A response as it is sent: its head as one block of bytes, without what each request adds."""
-
-    __slots__ = (
-        "block",
-        "body",
-        "etag",
-        "facts",
-        "last_modified",
-        "last_modified_text",
-        "primary",
-        "status",
-        "status_text",
-        "vary",
-    )
-
-    facts: StoredFacts
-
-    def __init__(self, primary: bytes, key: bytes) -> None:
-        super().__init__(key, 0)
-        self.primary = primary
-        self.status = 200
-        self.status_text = b""
-        self.block = b""
-        self.body = b""
-        self.vary: tuple[bytes, ...] = ()
-        self.etag = b""
-        self.last_modified_text = b""
-        self.last_modified: int | None = None
-
-    def take(self, facts: StoredFacts, fields: Mapping[bytes, bytes], now: float) -> None:
-        """Keep what ``fields`` say of age and validators."""
-        self.facts = facts
-        self.etag = fields.get(b"etag", b"")
-        self.last_modified_text = fields.get(b"last-modified", b"")
-        self.last_modified = parse_http_date(self.last_modified_text, now=now)
-
-    def age(self, now: float) -> int:
-        """Return its age in seconds."""
-        return max(int(now - self.facts.born_at), 0)
-
-    def is_fresh(self, now: float) -> bool:
-        """Whether its lifetime has not passed."""
-        return now - self.facts.born_at < self.facts.lifetime_seconds
+        self.wants_part = wants_part
 
 
 class GatewayCache:
@@ -155,18 +118,20 @@ class GatewayCache:
 
     Attributes:
         largest_bytes: of one body; a larger one passes, unkept.
+        changes: of tags, and of URLs as ``URL_TAG`` and the URL.
+        counts: what was done for requests, by event.
     """
 
     __slots__ = (
         "_gateway",
-        "_origins",
-        "_origins_secure",
         "_passing",
         "_variants",
+        "changes",
         "counts",
         "fills",
         "largest_bytes",
         "store",
+        "tags",
     )
 
     def __init__(self, gateway: Gateway, *, capacity_bytes: int) -> None:
@@ -178,13 +143,13 @@ class GatewayCache:
         self.fills: dict[bytes, Fill] = {}
         self._variants: dict[bytes, Variants] = {}
         self._passing: dict[bytes, float] = {}
-        self._origins: dict[bytes, bytes] = {}
-        self._origins_secure: dict[bytes, bytes] = {}
+        self.tags = TagIndex(self.store.drop)
+        self.changes = Changes()
         self.counts: dict[str, int] = {}
 
     # For the pipeline.
 
-    def consult(self, exchange: Exchange) -> bool:
+    def consult(self, exchange: Exchange, rule: CacheRule) -> bool:
         """Answer a request, or have it answered; False lets it pass to the balancer."""
         method = exchange.method
         head = exchange.head
@@ -193,53 +158,61 @@ class GatewayCache:
             return self._pass(exchange, FWD_METHOD)
         if exchange.framing != 0 or exchange.is_upgrade:
             return self._pass(exchange, FWD_BYPASS)
-        primary = self._primary(exchange)
+        primary = rule.locate(exchange)
         if primary is None:
             return self._pass(exchange, FWD_BYPASS)
-        lowered = head.raw.lower()
-        key = primary
         variants = self._variants.get(primary)
-        if variants is not None and variants.names:
-            key = primary + b"\n" + variant_key(variants.names, head.fields)
-        directives = NO_DIRECTIVES
-        if b"\r\ncache-control:" in lowered or b"\r\npragma:" in lowered:
-            directives = request_directives(head.fields)
-        plan = CachePlan(primary, key, directives, exchange.route)
-        plan.wants_part = b"\r\nif-" in lowered or b"\r\nrange:" in lowered
+        key = rule.variant(exchange, primary, variants)
+        directives = rule.directives(head)
+        wants_part = head.has_any(_PART)
         entry = self.store.get(key)
         now = time.time()
-        if entry is not None:
-            action = decide_reuse(directives, entry.facts, now).action
-            if (
-                action is not ReuseAction.REVALIDATE and action is not ReuseAction.GATEWAY_TIMEOUT
-            ) and not (plan.wants_part and _has_origin_condition(lowered)):
+        if entry is None:
+            reason = FWD_VARY_MISS if variants is not None else FWD_URI_MISS
+        elif rule.needs_origin(head):
+            reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
+        elif directives is NO_DIRECTIVES and now < entry.expires_at:
+            self._count("hit")
+            if wants_part or not exchange.answer_hit(entry, now):
+                self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=wants_part)
+            return True
+        else:
+            action = decide_reuse(directives, entry.present_facts(), now).action
+            if action is not ReuseAction.REVALIDATE and action is not ReuseAction.GATEWAY_TIMEOUT:
                 if action is ReuseAction.STALE_WHILE_REVALIDATE:
-                    self._refresh(exchange, entry, plan)
-                self._count("hit")
-                self._serve(exchange, entry, plan, _hit_lines(entry, now), now)
+                    self._refresh(exchange, entry, rule, primary, key)
+                    self._count("stale")
+                else:
+                    self._count("hit")
+                self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=wants_part)
                 return True
-            plan.forwarded = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
-        elif variants is not None and variants.keys:
-            plan.forwarded = FWD_VARY_MISS
+            reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         if directives.only_if_cached:
             exchange.answer_error(504)
             return True
         if (
-            method == b"HEAD"
+            (entry is None and self._passing.get(primary, 0.0) > now)
             or directives.no_store
-            or b"\r\nauthorization:" in lowered
-            or b"\r\nrange:" in lowered
-            or (plan.wants_part and _has_origin_condition(lowered))
-            or (entry is None and self._passing.get(primary, 0.0) > now)
+            or rule.needs_origin(head)
+            or (not rule.is_anonymous and (method == b"HEAD" or head.has_any(_ALONE)))
         ):
-            return self._pass(exchange, plan.forwarded)
+            return self._pass(exchange, reason)
+        plan = CachePlan(
+            primary,
+            key,
+            directives,
+            exchange.route,
+            rule,
+            wants_part=wants_part or method == b"HEAD",
+        )
+        plan.forwarded = reason
         self._fetch(exchange, entry, plan)
         return True
 
     def _fetch(self, exchange: Exchange, entry: StoredResponse | None, plan: CachePlan) -> None:
         """Read along with a fetch under way, or begin one."""
         fill = self.fills.get(plan.key)
-        if fill is not None and not plan.directives.no_cache:
+        if fill is not None and not plan.directives.no_cache and self.is_present(fill):
             plan.is_collapsed = True
             self._count("joined")
             fill.join(exchange, plan)
@@ -249,10 +222,19 @@ class GatewayCache:
         fill.join(exchange, plan)
         fill.begin(exchange, lines)
 
-    def _refresh(self, exchange: Exchange, entry: StoredResponse, plan: CachePlan) -> None:
+    def _refresh(
+        self,
+        exchange: Exchange,
+        entry: StoredResponse,
+        rule: CacheRule,
+        primary: bytes,
+        key: bytes,
+    ) -> None:
         """Fetch anew in the background, once."""
-        if plan.key not in self.fills:
+        if key not in self.fills:
             self._count("refresh")
+            plan = CachePlan(primary, key, NO_DIRECTIVES, exchange.route, rule, wants_part=False)
+            plan.forwarded = FWD_STALE
             fill, lines = self._new_fill(entry, plan)
             fill.begin(exchange, lines)
 
@@ -261,29 +243,23 @@ class GatewayCache:
         lines = b""
         if entry is not None:
             lines = revalidation_fields(entry.etag or None, entry.last_modified_text or None)
-        self.fills[plan.key] = fill = Fill(self, plan, entry)
+        self.fills[plan.key] = fill = Fill(self, plan, entry, as_of=self.changes.position)
         return fill, lines
 
-    def _primary(self, exchange: Exchange) -> bytes | None:
-        """Return what a request's URL is stored under, however it is written; None for no URL."""
-        head = exchange.head
-        host = head.host
-        known = self._origins_secure if exchange.is_secure else self._origins
-        origin = known.get(host)
-        if origin is None:
-            origin = normalise_origin(b"https" if exchange.is_secure else b"http", host)
-            if origin is None:
-                return None
-            if len(known) >= ORIGINS_KEPT:
-                known.clear()
-            known[host] = origin
-        target = exchange.target
-        if not head.plain_path or exchange.route.rewrite is not None:
-            normal = normalise_target(target)
-            if normal is None:
-                return None
-            target = normal
-        return origin + target
+    def is_present(self, fill: Fill, tags: tuple[bytes, ...] | None = None) -> bool:
+        """Tell whether nothing that a fill brings has changed since it was begun.
+
+        Args:
+            tags: of its answer; while they are unknown (None), any change is one of it.
+        """
+        changes = self.changes
+        if fill.as_of == changes.position:
+            return True
+        if tags is None:
+            tags = fill.tags
+        if tags is None:
+            return False
+        return not changes.since((*tags, URL_TAG + fill.plan.primary), fill.as_of)
 
     def _pass(self, exchange: Exchange, reason: bytes) -> bool:
         self._count("pass")
@@ -302,44 +278,31 @@ class GatewayCache:
         if self.fills.get(fill.plan.key) is fill:
             del self.fills[fill.plan.key]
 
-    def entry_for(self, fill: Fill, head: ResponseHead, now: float) -> StoredResponse | None:
-        """Return the entry, yet without a body, that an answer makes; None if it is not kept."""
-        fields = head.fields
-        request = fill.fetch_fields
-        control = response_control(fields)
-        decision = is_storable(
-            method=b"GET",
-            status=head.status,
-            request=fill.plan.directives,
-            has_authorization=b"authorization" in request,
-            fields=fields,
-            control=control,
-            heuristics=True,
+    def entry_for(
+        self, fill: Fill, head: ResponseHead, now: float
+    ) -> tuple[StoredResponse | None, bool]:
+        """Return the entry, yet without a body, that an answer makes; None if it is not kept.
+
+        The second: whether an answer that is not kept may be another one for somebody else.
+        """
+        plan = fill.plan
+        entry, is_personal = plan.rule.entry(
+            plan.primary,
+            plan.key,
+            head,
+            route=plan.route,
+            request=fill.request,
+            directives=plan.directives,
+            asked_at=fill.asked_at,
+            now=now,
         )
-        names = parse_vary(fields.get(b"vary"))
-        if decision is not StoreDecision.STORE or names is None:
-            return None
-        facts = facts_of(
-            status=head.status,
-            fields=fields,
-            control=control,
-            request_time=fill.asked_at,
-            response_time=now,
-        )
-        if facts.lifetime_seconds <= 0 and not (b"etag" in fields or b"last-modified" in fields):
-            return None  # it could never be of use
-        primary = fill.plan.primary
-        key = primary + b"\n" + variant_key(names, request) if names else primary
-        entry = StoredResponse(primary, key)
-        entry.status, entry.status_text = head.status, head.status_text
-        entry.block = stored_block(head, fill.plan.route, without=_qualified(control))
-        entry.vary = names
-        entry.take(facts, fields, now)
-        return entry
+        if entry is not None:
+            entry.as_of = fill.as_of
+        return entry, is_personal
 
     def keep(self, entry: StoredResponse) -> None:
         """Store a whole answer in the place of what was stored before."""
-        entry.size = OVERHEAD_BYTES + len(entry.key) + len(entry.block) + len(entry.body)
+        entry.charge()
         variants = self._variants.get(entry.primary)
         if variants is None:
             self._variants[entry.primary] = variants = Variants()
@@ -348,6 +311,7 @@ class GatewayCache:
                 self.store.remove(key)
         variants.names = entry.vary
         if self.store.put(entry):
+            self.tags.add(entry)
             variants.keys.add(entry.key)
             self._variants[entry.primary] = variants
             self._count("stored")
@@ -363,29 +327,25 @@ class GatewayCache:
         """
         if not selects(stored.etag or None, stored.last_modified_text or None, head.fields):
             return None
-        lines = updated_lines(lines_of(stored.block), head.lines())
+        rule = fill.plan.rule
+        lines = updated_lines(lines_of(stored.block), rule.kept_lines(head.lines()))
         fields: dict[bytes, bytes] = {}
         for name, value in lines:
             fields[name] = fields[name] + b", " + value if name in fields else value
         if b"age" in head.fields:
             fields[b"age"] = head.fields[b"age"]
-        facts = facts_of(
-            status=stored.status,
-            fields=fields,
-            control=response_control(fields),
-            request_time=fill.asked_at,
-            response_time=now,
-        )
         entry = StoredResponse(stored.primary, stored.key)
         entry.status, entry.status_text = stored.status, stored.status_text
         entry.block = b"".join(
             [b"\r\n%b: %b" % line for line in lines if line[0] not in NOT_IN_BLOCK]
         )
         entry.vary = stored.vary
+        entry.tags = stored.tags
+        entry.as_of = fill.as_of
         entry.body = stored.body
-        entry.take(facts, fields, now)
+        entry.take(rule.facts(stored.status, fields, asked_at=fill.asked_at, now=now), fields, now)
         self._count("validated")
-        if not fill.is_outdated:
+        if self.is_present(fill, entry.tags):
             self.keep(entry)
         return entry
 
@@ -416,24 +376,26 @@ class GatewayCache:
         )
 
     def serve_filled(
-        self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float
+        self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float, status: int
     ) -> None:
-        """Answer with what a fill has just stored."""
+        """Answer with what a fill has just stored; ``status`` is what the origin answered."""
         age = entry.age(now)
         lines = b"Age: %d\r\n" % age if age else b""
-        lines += self.miss_lines(plan, entry.status, stored=True)
-        self._serve(exchange, entry, plan, lines, now)
+        lines += self.miss_lines(plan, status, stored=True)
+        self._serve(exchange, entry, lines, now, wants_part=plan.wants_part)
 
     def may_serve_stale(self, entry: StoredResponse, plan: CachePlan, now: float) -> bool:
         """Whether a stale response may be served while the origin fails."""
-        return may_serve_stale_on_error(entry.facts, plan.directives, now, default_seconds=0.0)
+        return may_serve_stale_on_error(
+            entry.present_facts(), plan.directives, now, default_seconds=0.0
+        )
 
     def serve_stale(
         self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float
     ) -> None:
         """Answer with a stale response: the origin failed."""
         self._count("stale-if-error")
-        self._serve(exchange, entry, plan, _hit_lines(entry, now), now)
+        self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=plan.wants_part)
 
     # Changes.
 
@@ -449,20 +411,19 @@ class GatewayCache:
             target=exchange.target,
             fields=head.fields,
         ):
-            self._forget(key[0] + key[1])
+            self.forget(key[0] + key[1])
 
-    def _forget(self, primary: bytes) -> None:
+    def forget(self, primary: bytes) -> int:
+        """Let nothing stored of a URL be served again; return how many entries that were."""
+        self.changes.note((URL_TAG + primary,))
         variants = self._variants.get(primary)
-        if variants is not None:
-            for key in list(variants.keys):
-                self.store.remove(key)
-        # What is being fetched may be of before: it is passed on to who waits, and not joined.
-        for fill in [each for each in self.fills.values() if each.plan.primary == primary]:
-            fill.is_outdated = True
-            self.forget_fill(fill)
+        if variants is None:
+            return 0
+        return sum([self.store.remove(key) for key in list(variants.keys)])
 
     def _forget_entry(self, entry: Entry) -> None:
         assert isinstance(entry, StoredResponse)
+        self.tags.discard(entry)
         variants = self._variants.get(entry.primary)
         if variants is not None:
             variants.keys.discard(entry.key)
@@ -475,15 +436,16 @@ class GatewayCache:
         self,
         exchange: Exchange,
         entry: StoredResponse,
-        plan: CachePlan,
         lines: bytes,
         now: float,
+        *,
+        wants_part: bool,
     ) -> None:
         """Send a stored response, or what of it the request's conditions and range leave."""
         body = entry.body
         length = len(body)
         is_head = exchange.method == b"HEAD"
-        if not plan.wants_part or entry.status != 200:
+        if not wants_part or entry.status != 200:
             if entry.status in _NO_CONTENT:
                 length = _NO_LENGTH
             exchange.answer_stored(
@@ -525,55 +487,12 @@ class GatewayCache:
         self.counts[event] = self.counts.get(event, 0) + 1
 
 
-class Variants:
-    """What is stored of one URL.
-
-    Attributes:
-        names: of the request fields that it varies on, as the latest response said.
-        keys: of the variants.
-    """
-
-    __slots__ = ("keys", "names")
-
-    def __init__(self) -> None:
-        self.names: tuple[bytes, ...] = ()
-        self.keys: set[bytes] = set()
-
-
 def consult_cache(exchange: Exchange) -> bool:
     """Answer from the cache, where the route has one."""
+    rule = exchange.route.cache_rule
     cache = exchange.gateway.cache
-    return cache is not None and exchange.route.is_cached and cache.consult(exchange)
-
-
-def lines_of(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the names, in lower case, and values of a stored block of field lines."""
-    lines = []
-    for line in block.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        lines.append((name.lower(), value.strip(b" \t")))
-    return lines
-
-
-def _qualified(control: ResponseControl) -> frozenset[bytes]:
-    """Return the fields that are not for all, or not without asking (section 5.2.2.4 and .7)."""
-    directives = control.directives
-    return frozenset((*directives.private_fields, *directives.no_cache_fields))
+    return rule is not None and cache is not None and cache.consult(exchange, rule)
 
 
 def _status_line(member: bytes) -> bytes:
     return b"Cache-Status: %b\r\n" % member
-
-
-def _hit_lines(entry: StoredResponse, now: float) -> bytes:
-    age = entry.age(now)
-    return b"Age: %d\r\nCache-Status: %b; hit; ttl=%d\r\n" % (
-        age,
-        _NAME,
-        int(entry.facts.lifetime_seconds) - age,
-    )
-
-
-def _has_origin_condition(lowered: bytes) -> bool:
-    """Whether a request has a condition that the origin decides (RFC 9110 section 13.2.1)."""
-    return b"\r\nif-match:" in lowered or b"\r\nif-unmodified-since:" in lowered

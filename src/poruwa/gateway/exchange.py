@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.listener import ClientConnection
     from poruwa.gateway.routes import GatewayRoute
+    from poruwa.gateway.stored import StoredResponse
     from poruwa.gateway.upstream import UpstreamConnection
 
 CLIENT_GONE_STATUS = 499  # nginx's number for a client that closed before its answer; never sent
@@ -220,6 +221,27 @@ class Exchange:
         client.write_message(head, body)
         self._end()
         client.end_exchange(keep_alive=keep_alive)
+
+    def answer_hit(self, entry: StoredResponse, now: float) -> bool:
+        """Answer with a stored response in the usual case; False leaves it to ``answer_stored``."""
+        client = self.client
+        if (
+            self.method != b"GET"
+            or not self.keep_alive
+            or self.head.minor_version == 0
+            or self.head.timing is not None
+            or self.response_lines
+            or self.gateway.is_draining
+        ):
+            return False
+        body = entry.body
+        head = b"%bX-Request-Id: %b\r\n\r\n" % (entry.hit_head(now), self.request_id)
+        self.status = entry.status
+        self.bytes_out = len(head) + len(body)
+        client.write_message(head, body)
+        self._end()
+        client.end_exchange(keep_alive=True)
+        return True
 
     def begin_stream(
         self, status: int, status_text: bytes, block: bytes, lines: bytes, length: int

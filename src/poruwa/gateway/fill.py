@@ -12,7 +12,6 @@ what is not kept is dropped as it is read, and the slowest reader holds the orig
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.attempt import Attempt
@@ -20,18 +19,20 @@ from poruwa.gateway.balancer import balance
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.heads import stored_block
 from poruwa.gateway.listener import ClientConnection
-from poruwa.net.http1 import ResponseHead
+from poruwa.net.head import AUTHORIZATION, COOKIE
+from poruwa.net.http1 import RequestHead, ResponseHead
 from poruwa.rules.message import RefusalReason
-from poruwa.rules.vary import canonical_accept_encoding
 
 if TYPE_CHECKING:
-    from poruwa.gateway.cache import CachePlan, GatewayCache, StoredResponse
+    from poruwa.gateway.cache import CachePlan, GatewayCache
+    from poruwa.gateway.stored import StoredResponse
 
 # The fill asks for the whole, with the cache's validators, and says the rest in one way.
 _ITS_OWN = frozenset(
     (b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
      b"if-unmodified-since", b"range")
 )  # fmt: skip
+_PERSONAL = 1 << AUTHORIZATION | 1 << COOKIE
 
 
 class FillClient(ClientConnection):
@@ -85,19 +86,17 @@ class FillExchange(Exchange):
     __slots__ = ("fill",)
 
     def __init__(self, fill: Fill, client: FillClient, leader: Exchange, lines: bytes) -> None:
-        super().__init__(leader.gateway, client, leader.head, 0)
+        super().__init__(leader.gateway, client, fill.request, 0)
         client.exchange = self
         self.fill = fill
-        self.target = leader.target
+        if fill.request is leader.head:  # rewritten by its route, maybe
+            self.target = leader.target
         self.path = leader.path
         self.route = leader.route
         self.client_address = leader.client_address
         self.is_secure = leader.is_secure
-        self.forwarding = leader.forwarding
-        accepted = leader.head.field(b"accept-encoding")
-        if accepted is not None:  # all that are stored as one are to be asked for as one
-            lines += b"Accept-Encoding: " + canonical_accept_encoding(accepted) + b"\r\n"
-        self.identity = leader.identity + lines
+        self.forwarding, own_lines = fill.plan.rule.fill_lines(leader)
+        self.identity = leader.identity + own_lines + lines
         self.request_id = leader.request_id
         self.nominated = _ITS_OWN if self.nominated is None else self.nominated | _ITS_OWN
 
@@ -171,8 +170,13 @@ class Fill:
     """One fetch of one variant, and who reads along.
 
     Args:
-        stored: what is to be revalidated; None for nothing.
         plan: how the request that caused it is cached.
+        stored: what is to be revalidated; None for nothing.
+        as_of: position of the changes when it was begun.
+
+    Attributes:
+        request: what the origin is asked.
+        tags: of the answer, as far as they are known; None before.
     """
 
     __slots__ = (
@@ -190,21 +194,26 @@ class Fill:
         "_readers",
         "_status",
         "_status_text",
+        "as_of",
         "asked_at",
-        "fetch_fields",
-        "is_outdated",
         "is_stored",
         "plan",
+        "request",
         "stored",
+        "tags",
     )
 
-    def __init__(self, cache: GatewayCache, plan: CachePlan, stored: StoredResponse | None) -> None:
+    request: RequestHead
+
+    def __init__(
+        self, cache: GatewayCache, plan: CachePlan, stored: StoredResponse | None, *, as_of: int
+    ) -> None:
         self._cache = cache
         self.plan = plan
         self.stored = stored
         self.asked_at = time.time()
-        self.fetch_fields: Mapping[bytes, bytes] = {}
-        self.is_outdated = False  # a change came after it was asked for
+        self.as_of = as_of
+        self.tags = stored.tags if stored is not None else None
         self.is_stored = True  # until the answer says otherwise
         self._readers: list[StreamReader] = []
         self._pieces: list[bytes] = []
@@ -222,7 +231,7 @@ class Fill:
 
     def begin(self, leader: Exchange, lines: bytes) -> None:
         """Ask the origin; ``lines`` are the validators of what is stored."""
-        self.fetch_fields = leader.head.fields
+        self.request = self.plan.rule.fill_head(leader, self.plan.primary)
         client = FillClient(self, leader)
         self._fetch = fetch = FillExchange(self, client, leader, lines)
         leader.gateway.fetching.add(client)
@@ -260,13 +269,15 @@ class Fill:
             fresh = cache.freshen(stored, head, self, now)
             if fresh is not None:
                 self._give_up()
-                self._answer_all(fresh, now)
+                self._answer_all(fresh, now, 304)
                 return
         if stored is not None and head.status >= 500 and self._serves_stale(now):
             self._give_up()
             return
-        entry = cache.entry_for(self, head, now)
+        entry, is_personal = cache.entry_for(self, head, now)
         self._has_head = True
+        if entry is not None:
+            self.tags = entry.tags
         self._status = head.status
         self._status_text = head.status_text
         self._block = entry.block if entry is not None else stored_block(head, self.plan.route)
@@ -274,7 +285,7 @@ class Fill:
             self._length = framing if head.status not in (204, 304) else -2
         self._entry = entry
         if entry is None:
-            self._is_for_one()
+            self._is_for_one(is_personal=is_personal)
         elif not entry.is_fresh(now) or entry.facts.no_cache:
             self._let_go(self._readers[1:])  # they would have to ask anew at once
         if complete and entry is not None:
@@ -289,7 +300,8 @@ class Fill:
         if data:
             self._pieces.append(data)
             self._bytes += len(data)
-        if self._entry is not None and self._bytes > self._cache.largest_bytes:
+        largest = min(self._cache.largest_bytes, self.plan.rule.largest_bytes)
+        if self._entry is not None and self._bytes > largest:
             self._entry = None
             self.is_stored = False
             self._cache.forget_fill(self)
@@ -374,11 +386,22 @@ class Fill:
         exchange.begin_stream(self._status, self._status_text, self._block, lines, self._length)
         self.send_to(reader)
 
-    def _is_for_one(self) -> None:
-        """Keep the first reader; the others ask for themselves."""
+    def _is_for_one(self, *, is_personal: bool) -> None:
+        """Keep the first reader; the others ask for themselves.
+
+        So does the first one if it was asked for anonymously and may get another answer, or wants
+        no more than a part of it.
+        """
         self.is_stored = False
         self._cache.on_not_stored(self)
-        self._let_go(self._readers[1:])
+        first = self._readers[0].exchange if self._readers else None
+        keeps_first = first is not None and not (
+            self.plan.rule.is_anonymous
+            and (
+                self._readers[0].plan.wants_part or (is_personal and first.head.has_any(_PERSONAL))
+            )
+        )
+        self._let_go(self._readers[1 if keeps_first else 0 :])
         if not self._readers:
             self._give_up()
 
@@ -396,21 +419,23 @@ class Fill:
         assert entry is not None
         self._cache.forget_fill(self)
         entry.body = body
-        if not self.is_outdated:
+        if self._cache.is_present(self, entry.tags):
             self._cache.keep(entry)
         self._is_complete = True
         for reader in [each for each in self._readers if each.has_begun]:
             self.send_to(reader)
         waiting = [reader for reader in self._readers if not reader.has_begun]
         self._readers = [reader for reader in self._readers if reader.has_begun]
-        self._answer(waiting, entry, time.time())
+        self._answer(waiting, entry, time.time(), entry.status)
 
-    def _answer_all(self, entry: StoredResponse, now: float) -> None:
+    def _answer_all(self, entry: StoredResponse, now: float, status: int) -> None:
         self._cache.forget_fill(self)
         readers, self._readers = self._readers, []
-        self._answer(readers, entry, now)
+        self._answer(readers, entry, now, status)
 
-    def _answer(self, readers: list[StreamReader], entry: StoredResponse, now: float) -> None:
+    def _answer(
+        self, readers: list[StreamReader], entry: StoredResponse, now: float, status: int
+    ) -> None:
         fetch = self._fetch
         for reader in readers:
             exchange = reader.exchange
@@ -418,7 +443,7 @@ class Fill:
             if fetch is not None and exchange.instance is None:
                 exchange.instance, exchange.tries = fetch.instance, fetch.tries
             if self._cache.is_variant(entry, exchange):
-                self._cache.serve_filled(exchange, entry, reader.plan, now)
+                self._cache.serve_filled(exchange, entry, reader.plan, now, status)
             else:
                 self._cache.send_alone(exchange)
 

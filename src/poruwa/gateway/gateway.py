@@ -93,7 +93,7 @@ class Gateway:
         self.connections: set[ClientConnection] = set()
         self.fetching: set[ClientConnection] = set()  # the cache's own, with deadlines alike
         self.cache: GatewayCache | None = None
-        if policy.cache.enabled and policy.cache.follow_origin:
+        if self.routes.has_cache:
             self.cache = GatewayCache(self, capacity_bytes=policy.cache.memory_bytes)
         self._per_client: Counter[str] = Counter()
         self.retry_budget = RetryBudget(
@@ -193,8 +193,8 @@ class Gateway:
                 route=route,
                 request_id=exchange.request_id,
                 tries=exchange.tries,
-                user_agent=head.field(b"user-agent") or b"",
-                referer=head.field(b"referer") or b"",
+                user_agent=head.user_agent or b"",
+                referer=head.referer or b"",
             )
             self.access_log.write(line, self.loop.time())
 

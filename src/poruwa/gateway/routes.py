@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.config.model import Hedge, Host, Policy, Route
 from poruwa.gateway.balancer import Pool
+from poruwa.gateway.cache_rules import rule_of
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
@@ -28,11 +29,11 @@ class GatewayRoute:
     __slots__ = (
         "affinity",
         "body_bytes",
+        "cache_rule",
         "cors",
         "first_byte_seconds",
         "has_learned",
         "hedge_seconds",
-        "is_cached",
         "latency",
         "name",
         "pool",
@@ -61,9 +62,7 @@ class GatewayRoute:
             if route.static is not None
             else None
         )
-        self.is_cached = (
-            policy.cache.follow_origin and route.pool is not None and route.data_class is None
-        )
+        self.cache_rule = rule_of(route, policy)
         self.redirect = route.redirect
         self.rewrite = route.rewrite
         self.latency = LatencyHistogram(0.0)
@@ -112,6 +111,11 @@ class GatewayRoutes:
     def route(self, index: int) -> GatewayRoute:
         """Return the route that ``find`` found."""
         return self._routes[index]
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether anything is cached on any route."""
+        return any(route.cache_rule is not None for route in self._routes)
 
     def learn_patience(self, now: float) -> None:
         """Work out for each route from when on a try is late; called by the sweep."""

@@ -29,7 +29,19 @@ EXPECT: Final = 5
 TRACEPARENT: Final = 6
 DATE: Final = 7
 TIMING: Final = 8
-_ENDS_HERE: Final = 16  # added to a number, or alone: the line does not go on to the next hop
+USER_AGENT: Final = 9
+REFERER: Final = 10
+ACCEPT_ENCODING: Final = 11
+ACCEPT_LANGUAGE: Final = 12
+# Of these only whether they are there: ``Head.has_any``.
+_FIRST_FLAG: Final = 16
+CACHE_DIRECTIVES: Final = 16  # Cache-Control or Pragma
+RANGE: Final = 17
+AUTHORIZATION: Final = 18
+COOKIE: Final = 19
+CONDITION: Final = 20  # that a stored response decides: If-None-Match, If-Modified-Since, If-Range
+ORIGIN_CONDITION: Final = 21  # that only the origin can: If-Match, If-Unmodified-Since
+_ENDS_HERE: Final = 32  # added to a number, or alone: the line does not go on to the next hop
 
 _COLON: Final = 0x3A
 _CR: Final = 0x0D
@@ -87,6 +99,8 @@ class Head:
         "_fields",
         "_is_repeated",
         "_seen",
+        "accept_encoding",
+        "accept_language",
         "block_start",
         "connection",
         "content_length",
@@ -97,9 +111,11 @@ class Head:
         "minor_version",
         "passed_on",
         "raw",
+        "referer",
         "timing",
         "traceparent",
         "transfer_encoding",
+        "user_agent",
     )
 
     raw: bytes
@@ -117,6 +133,10 @@ class Head:
         self.traceparent: bytes | None = None
         self.date: bytes | None = None
         self.timing: bytes | None = None
+        self.user_agent: bytes | None = None
+        self.referer: bytes | None = None
+        self.accept_encoding: bytes | None = None
+        self.accept_language: bytes | None = None
         self._fields: dict[bytes, bytes] | None = None
         self._seen: i64 = 0  # a bit for each number
         self._is_repeated = False
@@ -154,6 +174,10 @@ class Head:
             return self.fields[name]
         start = at + len(line)
         return trimmed(raw, start, end_of_text(raw, start))
+
+    def has_any(self, flags: i64) -> bool:
+        """Tell whether a field is there of those whose bits, ``1 << number``, are in ``flags``."""
+        return self._seen & flags != 0
 
     def lines(self) -> list[tuple[bytes, bytes]]:
         """Return the name, in lower case, and the value of each field line in its order."""
@@ -251,6 +275,9 @@ class Head:
         field = number & (_ENDS_HERE - 1)
         if field == 0:
             return number
+        if field >= _FIRST_FLAG:
+            self._seen |= 1 << field
+            return number
         value = trimmed(data, colon + 1, end)
         if field == HOST:
             self.host_field = value
@@ -266,6 +293,14 @@ class Head:
             self.traceparent = value
         elif field == DATE:
             self.date = value
+        elif field == USER_AGENT:
+            self.user_agent = value
+        elif field == REFERER:
+            self.referer = value
+        elif field == ACCEPT_ENCODING:
+            self.accept_encoding = value
+        elif field == ACCEPT_LANGUAGE:
+            self.accept_language = value
         else:
             self.timing = value
         self._is_repeated = self._is_repeated or (self._seen >> field) & 1 == 1
@@ -283,6 +318,10 @@ class Head:
         self.traceparent = fields.get(b"traceparent")
         self.date = fields.get(b"date")
         self.timing = fields.get(b"poruwa-timing")
+        self.user_agent = fields.get(b"user-agent")
+        self.referer = fields.get(b"referer")
+        self.accept_encoding = fields.get(b"accept-encoding")
+        self.accept_language = fields.get(b"accept-language")
 
 
 def end_of_text(data: bytes, at: i64) -> i64:

@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.errors import ErrorSource, ProtocolError
 from poruwa.net.head import (
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    AUTHORIZATION,
+    CACHE_DIRECTIVES,
+    CONDITION,
     CONNECTION,
     CONTENT_LENGTH,
+    COOKIE,
     DATE,
     EXPECT,
     HOST,
+    ORIGIN_CONDITION,
+    RANGE,
+    REFERER,
     TIMING,
     TOKEN,
     TRACEPARENT,
     TRANSFER_ENCODING,
+    USER_AGENT,
     FieldNames,
     Head,
     end_of_text,
@@ -51,9 +61,15 @@ ENDING_IN_RESPONSES: Final = HOP_BY_HOP | {b"x-request-id"}
 
 _REQUEST_NAMES: Final = FieldNames(
     {
-        b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"expect": EXPECT,
-        b"host": HOST, b"poruwa-timing": TIMING, b"traceparent": TRACEPARENT,
-        b"transfer-encoding": TRANSFER_ENCODING,
+        b"accept-encoding": ACCEPT_ENCODING, b"accept-language": ACCEPT_LANGUAGE,
+        b"authorization": AUTHORIZATION, b"cache-control": CACHE_DIRECTIVES,
+        b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"cookie": COOKIE,
+        b"expect": EXPECT, b"host": HOST, b"if-match": ORIGIN_CONDITION,
+        b"if-modified-since": CONDITION, b"if-none-match": CONDITION, b"if-range": CONDITION,
+        b"if-unmodified-since": ORIGIN_CONDITION, b"poruwa-timing": TIMING,
+        b"pragma": CACHE_DIRECTIVES, b"range": RANGE, b"referer": REFERER,
+        b"traceparent": TRACEPARENT, b"transfer-encoding": TRANSFER_ENCODING,
+        b"user-agent": USER_AGENT,
     },
     ENDING_IN_REQUESTS,
 )  # fmt: skip

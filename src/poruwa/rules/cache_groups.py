@@ -11,8 +11,8 @@ from typing import Final
 
 import http_sf
 
-MAX_GROUPS: Final = 32
-"""Groups taken from one field; section 2 has all implementations support so many."""
+MAX_GROUPS: Final = 512
+"""Groups taken from one field: a list of 500 things names each. Section 2 demands 32."""
 
 MAX_GROUP_BYTES: Final = 256
 """Longest group; section 2 demands 32 characters."""
@@ -26,7 +26,7 @@ def parse_groups(value: bytes | None) -> tuple[bytes, ...]:
 
     Both are lists of strings (section 2). Parameters mean nothing; a member of another type makes
     the field invalid, and an invalid field is ignored as a whole (RFC 9651 section 4.2). Groups
-    that are too long, and those after the thirty-second, are left out.
+    that are too long, and those after ``MAX_GROUPS``, are left out.
 
     Args:
         value: lines joined by ``", "``; None where there is no such field.

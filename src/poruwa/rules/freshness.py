@@ -78,6 +78,7 @@ class LifetimeSource(Enum):
     MAX_AGE = "max-age"
     EXPIRES = "expires"
     HEURISTIC = "heuristic"
+    CLASS = "class"  # of the policy
     NONE = "none"
 
 

@@ -1,0 +1,446 @@
+"""Two ways for a route to be cached: as its origin says, or as a class of the policy says.
+
+A rule names what a request asks for, makes the request of a fill, and turns an answer into an entry
+or refuses to. The cache itself (``gateway.cache``) knows neither Cache-Control nor classes.
+
+- `FollowOrigin`: RFC 9111 for any origin, what ``--cache`` does. Clients may ask for more than is
+  kept; the request of whoever comes first is the one that is sent.
+- `CacheClass`: a shared class. One copy for all who ask alike, as ``rules.cache_class`` says; the
+  origin is asked by an anonymous request of our own making, so that no client's fields reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from poruwa.config.model import CdnProvider, DataClass, Dimension, Policy, Route, Scope
+from poruwa.gateway.heads import stored_block
+from poruwa.gateway.stored import StoredResponse, Variants
+from poruwa.net.head import (
+    CACHE_DIRECTIVES,
+    COOKIE,
+    ORIGIN_CONDITION,
+)
+from poruwa.net.http1 import RequestHead, ResponseHead, parse_request_head
+from poruwa.rules.cache_class import (
+    ClassDecision,
+    allowed_query,
+    browser_control,
+    cookie_value,
+    decide_class,
+    expand_tags,
+    is_key_path,
+    query_value,
+)
+from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
+from poruwa.rules.cache_groups import parse_groups
+from poruwa.rules.freshness import (
+    LifetimeSource,
+    ResponseControl,
+    StoreDecision,
+    StoredFacts,
+    age_at_receipt,
+    date_in,
+    facts_of,
+    is_storable,
+    request_directives,
+    response_control,
+)
+from poruwa.rules.invalidation import normalise_origin, normalise_target
+from poruwa.rules.routing import RouteTable
+from poruwa.rules.vary import best_language, canonical_accept_encoding, parse_vary, variant_key
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+    from poruwa.gateway.routes import GatewayRoute
+
+ORIGINS_KEPT: Final = 1_000
+CLASS_LINES: Final = frozenset(
+    (b"cache-control", b"cache-groups", b"cache-group-invalidation", b"cdn-cache-control",
+     b"expires", b"pragma", b"set-cookie", b"surrogate-control", b"vary")
+)  # fmt: skip
+"""Response fields that a class says in the origin's place, or that end at the gateway."""
+
+_DIRECTIVES: Final = 1 << CACHE_DIRECTIVES
+_ORIGIN_CONDITION: Final = 1 << ORIGIN_CONDITION
+_COOKIE: Final = 1 << COOKIE
+
+
+class CacheRule:
+    """How the requests of a route are cached."""
+
+    __slots__ = ("_origins", "_origins_secure", "largest_bytes", "name")
+
+    is_anonymous = False
+
+    def __init__(self, name: str, largest_bytes: int) -> None:
+        self.name = name
+        self.largest_bytes = largest_bytes
+        self._origins: dict[bytes, bytes] = {}
+        self._origins_secure: dict[bytes, bytes] = {}
+
+    def locate(self, exchange: Exchange) -> bytes | None:
+        """Return what a request's URL is stored under, however it is written; None for no key."""
+        raise NotImplementedError
+
+    def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
+        """Return the key of what a request asks for of a URL."""
+        raise NotImplementedError
+
+    def directives(self, head: RequestHead) -> Directives:
+        """Return what the client may say about caching."""
+        return NO_DIRECTIVES
+
+    def needs_origin(self, head: RequestHead) -> bool:
+        """Tell whether a request has a condition that only the origin can decide."""
+        return False
+
+    def fill_head(self, exchange: Exchange, primary: bytes) -> RequestHead:
+        """Return the head of the request that a fill sends."""
+        raise NotImplementedError
+
+    def fill_lines(self, exchange: Exchange) -> tuple[bytes, bytes]:
+        """Return a fill's lines on whom it serves, and its lines in place of the client's."""
+        raise NotImplementedError
+
+    def entry(
+        self,
+        primary: bytes,
+        key: bytes,
+        head: ResponseHead,
+        *,
+        route: GatewayRoute,
+        request: RequestHead,
+        directives: Directives,
+        asked_at: float,
+        now: float,
+    ) -> tuple[StoredResponse | None, bool]:
+        """Return the entry, yet without a body, that an answer makes, or None if it is not kept.
+
+        The second says whether an answer that is not kept might differ from client to client.
+        """
+        raise NotImplementedError
+
+    def facts(
+        self, status: int, fields: Mapping[bytes, bytes], *, asked_at: float, now: float
+    ) -> StoredFacts:
+        """Return what ``fields`` say about age and lifetime."""
+        raise NotImplementedError
+
+    def kept_lines(self, lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return what of a validating answer's lines may update an entry."""
+        return lines
+
+    def origin_of(self, exchange: Exchange) -> bytes | None:
+        """Return scheme and authority of a request in normal form; None for none."""
+        host = exchange.head.host
+        known = self._origins_secure if exchange.is_secure else self._origins
+        origin = known.get(host)
+        if origin is None:
+            origin = normalise_origin(b"https" if exchange.is_secure else b"http", host)
+            if origin is not None:
+                if len(known) >= ORIGINS_KEPT:
+                    known.clear()
+                known[host] = origin
+        return origin
+
+
+class FollowOrigin(CacheRule):
+    """RFC 9111, as the origin says."""
+
+    __slots__ = ()
+
+    def locate(self, exchange: Exchange) -> bytes | None:
+        origin = self.origin_of(exchange)
+        target = exchange.target
+        if not exchange.head.plain_path or exchange.route.rewrite is not None:
+            normal = normalise_target(target)
+            if normal is None:
+                return None
+            target = normal
+        return None if origin is None else origin + target
+
+    def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
+        if variants is None or not variants.names:
+            return primary
+        return primary + b"\n" + variant_key(variants.names, exchange.head.fields)
+
+    def directives(self, head: RequestHead) -> Directives:
+        return request_directives(head.fields) if head.has_any(_DIRECTIVES) else NO_DIRECTIVES
+
+    def needs_origin(self, head: RequestHead) -> bool:
+        return head.has_any(_ORIGIN_CONDITION)
+
+    def fill_head(self, exchange: Exchange, primary: bytes) -> RequestHead:
+        return exchange.head
+
+    def fill_lines(self, exchange: Exchange) -> tuple[bytes, bytes]:
+        accepted = exchange.head.accept_encoding
+        if accepted is None:
+            return exchange.forwarding, b""
+        # All that are stored as one are to be asked for as one.
+        line = b"Accept-Encoding: " + canonical_accept_encoding(accepted) + b"\r\n"
+        return exchange.forwarding, line
+
+    def entry(
+        self,
+        primary: bytes,
+        key: bytes,
+        head: ResponseHead,
+        *,
+        route: GatewayRoute,
+        request: RequestHead,
+        directives: Directives,
+        asked_at: float,
+        now: float,
+    ) -> tuple[StoredResponse | None, bool]:
+        fields = head.fields
+        control = response_control(fields)
+        decision = is_storable(
+            method=b"GET",
+            status=head.status,
+            request=directives,
+            has_authorization=b"authorization" in request.fields,
+            fields=fields,
+            control=control,
+            heuristics=True,
+        )
+        names = parse_vary(fields.get(b"vary"))
+        if decision is not StoreDecision.STORE or names is None:
+            return None, True
+        facts = self.facts(head.status, fields, asked_at=asked_at, now=now)
+        if facts.lifetime_seconds <= 0 and not (b"etag" in fields or b"last-modified" in fields):
+            return None, True  # it could never be of use
+        key = primary + b"\n" + variant_key(names, request.fields) if names else primary
+        entry = StoredResponse(primary, key)
+        entry.status, entry.status_text = head.status, head.status_text
+        entry.block = stored_block(head, route, without=_qualified(control))
+        entry.vary = names
+        origin = primary[: primary.find(b"/", len(b"https://"))]
+        entry.tags = tuple(
+            [origin + b"\n" + group for group in parse_groups(fields.get(b"cache-groups"))]
+        )
+        entry.take(facts, fields, now)
+        return entry, True
+
+    def facts(
+        self, status: int, fields: Mapping[bytes, bytes], *, asked_at: float, now: float
+    ) -> StoredFacts:
+        return facts_of(
+            status=status,
+            fields=fields,
+            control=response_control(fields),
+            request_time=asked_at,
+            response_time=now,
+        )
+
+
+class CacheClass(CacheRule):
+    """A shared class of the policy, on one route.
+
+    Args:
+        route: of the policy; its path says which place-holders there are.
+        data_class: with scope shared and a lifetime in the gateway.
+    """
+
+    __slots__ = (
+        "_client_lines",
+        "_dimensions",
+        "_lifetime",
+        "_path",
+        "_query_names",
+        "_stale_if_error",
+        "_stale_while_revalidate",
+        "_tags",
+        "_varies_on",
+    )
+
+    is_anonymous = True
+
+    def __init__(self, route: Route, data_class: DataClass, policy: Policy) -> None:
+        super().__init__(data_class.name, data_class.largest_bytes)
+        dimensions = {each.name: each for each in policy.dimensions}
+        self._dimensions = tuple(
+            RequestDimension(dimensions[name])
+            for name in data_class.dimensions
+            # Where the path says it, it is in the key already.
+            if f"{{{dimensions[name].path}}}" not in route.path
+        )
+        self._query_names = frozenset(
+            [name.encode() for name in data_class.query_parameters]
+            + [each.query for each in self._dimensions if each.query is not None]
+        )
+        self._varies_on = frozenset(
+            [each.header for each in self._dimensions if each.header is not None]
+        )
+        lifetimes = data_class.lifetimes
+        self._lifetime = lifetimes.gateway_seconds or 0.0
+        self._stale_while_revalidate = data_class.stale_while_revalidate_seconds
+        self._stale_if_error = data_class.stale_if_error_seconds
+        self._tags = data_class.tags
+        self._path = RouteTable((route,))
+        self._client_lines = b"\r\nCache-Control: " + browser_control(
+            lifetimes.browser_seconds, immutable=data_class.immutable
+        )
+        if policy.cdn.provider is not CdnProvider.NONE and lifetimes.cdn_seconds:
+            self._client_lines += b"\r\nCDN-Cache-Control: max-age=%d" % int(lifetimes.cdn_seconds)
+        if self._varies_on:
+            self._client_lines += b"\r\nVary: " + b", ".join(sorted(self._varies_on))
+
+    def locate(self, exchange: Exchange) -> bytes | None:
+        path = exchange.path
+        origin = self.origin_of(exchange)
+        if origin is None or not is_key_path(path):
+            return None
+        target = exchange.target
+        if len(target) == len(path):  # no query
+            return origin + path
+        query = allowed_query(target.partition(b"?")[2], self._query_names)
+        return origin + path + b"?" + query if query else origin + path
+
+    def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
+        if not self._dimensions:
+            return primary
+        key = primary
+        for dimension in self._dimensions:
+            key = key + b"\n" + dimension.value(exchange)
+        return key
+
+    def fill_head(self, exchange: Exchange, primary: bytes) -> RequestHead:
+        origin = self.origin_of(exchange) or b""
+        lines = [b"GET " + primary[len(origin) :] + b" HTTP/1.1"]
+        lines.append(b"Host: " + exchange.head.host)
+        lines.append(b"Accept: */*")
+        for dimension in self._dimensions:
+            lines += dimension.request_lines(exchange)
+        return parse_request_head(b"\r\n".join(lines) + b"\r\n\r\n")
+
+    def fill_lines(self, exchange: Exchange) -> tuple[bytes, bytes]:
+        scheme = b"https" if exchange.is_secure else b"http"
+        host = exchange.head.host
+        forwarding = b"X-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (scheme, host)
+        return forwarding, b""
+
+    def entry(
+        self,
+        primary: bytes,
+        key: bytes,
+        head: ResponseHead,
+        *,
+        route: GatewayRoute,
+        request: RequestHead,
+        directives: Directives,
+        asked_at: float,
+        now: float,
+    ) -> tuple[StoredResponse | None, bool]:
+        fields = head.fields
+        decision = decide_class(
+            head.status, fields, response_control(fields), varies_on=self._varies_on
+        )
+        if decision is not ClassDecision.KEEP:
+            return None, decision.is_personal
+        entry = StoredResponse(primary, key)
+        entry.status, entry.status_text = head.status, head.status_text
+        entry.block = stored_block(head, route, without=CLASS_LINES) + self._client_lines
+        own = expand_tags(self._tags, self._path.parameters(0, primary_path(primary)))
+        groups = parse_groups(fields.get(b"cache-groups"))
+        entry.tags = tuple(dict.fromkeys((*own, *groups)))
+        entry.take(self.facts(head.status, fields, asked_at=asked_at, now=now), fields, now)
+        return entry, True
+
+    def facts(
+        self, status: int, fields: Mapping[bytes, bytes], *, asked_at: float, now: float
+    ) -> StoredFacts:
+        control = response_control(fields)
+        lifetime = self._lifetime
+        if control.directives.s_maxage is not None:
+            lifetime = min(lifetime, float(control.directives.s_maxage))
+        age = age_at_receipt(
+            age_field=fields.get(b"age"),
+            date_value=date_in(fields, b"date", now=now),
+            request_time=asked_at,
+            response_time=now,
+        )
+        return StoredFacts(
+            born_at=now - age,
+            lifetime_seconds=lifetime,
+            lifetime_source=LifetimeSource.CLASS,
+            must_revalidate=False,
+            no_cache=False,
+            immutable=False,
+            stale_while_revalidate_seconds=self._stale_while_revalidate,
+            stale_if_error_seconds=self._stale_if_error,
+        )
+
+    def kept_lines(self, lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        return [line for line in lines if line[0] not in CLASS_LINES]
+
+
+class RequestDimension:
+    """A dimension of the policy, as it is taken from requests: query, cookie, header, default."""
+
+    __slots__ = ("_by_value", "_cookie", "_default", "_is_language", "_values", "header", "query")
+
+    def __init__(self, dimension: Dimension) -> None:
+        self._values = tuple(value.encode() for value in dimension.values)
+        self._by_value = {value.lower(): value for value in self._values}
+        self._default = dimension.default.encode()
+        self.query = dimension.query.encode() if dimension.query is not None else None
+        self._cookie = dimension.cookie.encode() if dimension.cookie is not None else None
+        self.header = dimension.header.lower().encode() if dimension.header is not None else None
+        self._is_language = self.header == b"accept-language"
+
+    def value(self, exchange: Exchange) -> bytes:
+        """Return the one of the dimension's values that a request is for."""
+        if self.query is not None and len(exchange.target) != len(exchange.path):
+            stated = query_value(exchange.target.partition(b"?")[2], self.query)
+            if stated is not None and stated.lower() in self._by_value:
+                return self._by_value[stated.lower()]
+        head = exchange.head
+        if self._cookie is not None and head.has_any(_COOKIE):
+            stated = cookie_value(head.field(b"cookie") or b"", self._cookie)
+            if stated is not None and stated.lower() in self._by_value:
+                return self._by_value[stated.lower()]
+        if self._is_language:
+            return best_language(head.accept_language, self._values, self._default)
+        if self.header is not None:
+            stated = head.field(self.header)
+            if stated is not None:
+                return self._by_value.get(stated.strip(b" \t").lower(), self._default)
+        return self._default
+
+    def request_lines(self, exchange: Exchange) -> list[bytes]:
+        """Return the lines that tell the origin this value; the query stays in the target."""
+        value = self.value(exchange)
+        lines = []
+        if self._cookie is not None:
+            lines.append(b"Cookie: %b=%b" % (self._cookie, value))
+        if self.header is not None:
+            lines.append(self.header.title() + b": " + value)
+        return lines
+
+
+def rule_of(route: Route, policy: Policy) -> CacheRule | None:
+    """Return how a route is cached; None for not at all."""
+    if not policy.cache.enabled or route.pool is None:
+        return None
+    if route.data_class is None:
+        if not policy.cache.follow_origin:
+            return None
+        return FollowOrigin("origin", policy.cache.memory_bytes)
+    data_class = next(each for each in policy.classes if each.name == route.data_class)
+    if data_class.scope is not Scope.SHARED or not data_class.lifetimes.gateway_seconds:
+        return None
+    return CacheClass(route, data_class, policy)
+
+
+def primary_path(primary: bytes) -> bytes:
+    """Return the path of a URL that is a key."""
+    return primary[primary.find(b"/", len(b"https://")) :].partition(b"?")[0]
+
+
+def _qualified(control: ResponseControl) -> frozenset[bytes]:
+    """Return the fields that are not for all, or not without asking (section 5.2.2.4 and .7)."""
+    directives = control.directives
+    return frozenset((*directives.private_fields, *directives.no_cache_fields))

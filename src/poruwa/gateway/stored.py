@@ -1,0 +1,140 @@
+"""What the gateway's cache keeps: a response as it is sent, and the variants of a URL.
+
+An entry is one object of bytes, numbers and tuples (DESIGN section 6, hot path): its head is a
+block of field lines that is sent as it is, and the lines that say its age are made once a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from poruwa.rules.freshness import StoredFacts
+from poruwa.rules.http_date import parse_http_date
+from poruwa.stores.entry import OVERHEAD_BYTES, Entry
+
+_NO_CONTENT = frozenset((204, 304))
+
+
+class StoredResponse(Entry):
+    """A response as it is sent: its head as one block of bytes, without what each request adds.
+
+    Attributes:
+        primary: the URL it is found by; ``key`` is that and the variant.
+        block: field lines, each with the CRLF before it.
+        vary: names of the request fields that it varies on; empty under a class.
+        as_of: position of the changes that it holds (``rules.changes``).
+        expires_at: wall seconds; 0.0 for what is never served without asking.
+    """
+
+    __slots__ = (
+        "_second",
+        "_second_head",
+        "as_of",
+        "block",
+        "body",
+        "etag",
+        "facts",
+        "last_modified",
+        "last_modified_text",
+        "primary",
+        "status",
+        "status_text",
+        "vary",
+    )
+
+    facts: StoredFacts
+
+    def __init__(self, primary: bytes, key: bytes) -> None:
+        super().__init__(key, 0)
+        self.primary = primary
+        self.status = 200
+        self.status_text = b""
+        self.block = b""
+        self.body = b""
+        self.vary: tuple[bytes, ...] = ()
+        self.as_of = 0
+        self.etag = b""
+        self.last_modified_text = b""
+        self.last_modified: int | None = None
+        self._second = 0
+        self._second_head = b""
+
+    def take(self, facts: StoredFacts, fields: Mapping[bytes, bytes], now: float) -> None:
+        """Keep what ``fields`` say of age and validators."""
+        self.facts = facts
+        self.expires_at = 0.0 if facts.no_cache else facts.born_at + facts.lifetime_seconds
+        self.etag = fields.get(b"etag", b"")
+        self.last_modified_text = fields.get(b"last-modified", b"")
+        self.last_modified = parse_http_date(self.last_modified_text, now=now)
+
+    def charge(self) -> None:
+        """Set ``size`` to what keeping it takes."""
+        self.size = OVERHEAD_BYTES + len(self.key) + len(self.block) + len(self.body)
+
+    def age(self, now: float) -> int:
+        """Return its age in seconds."""
+        return max(int(now - self.facts.born_at), 0)
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether its lifetime has not passed, nor been cut by a soft purge."""
+        return now < min(self.expires_at, self.facts.born_at + self.facts.lifetime_seconds) or (
+            self.facts.no_cache and now < self.facts.born_at + self.facts.lifetime_seconds
+        )
+
+    def present_facts(self) -> StoredFacts:
+        """Return its facts, with the lifetime that a soft purge has left of it."""
+        facts = self.facts
+        if facts.no_cache or self.expires_at >= facts.born_at + facts.lifetime_seconds:
+            return facts
+        return dataclasses.replace(
+            facts, lifetime_seconds=max(self.expires_at - facts.born_at, 0.0)
+        )
+
+    def hit_head(self, now: float) -> bytes:
+        """Return the head of a hit up to the lines that each request adds; made once a second."""
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            length = (
+                b"" if self.status in _NO_CONTENT else b"Content-Length: %d\r\n" % len(self.body)
+            )
+            self._second_head = b"HTTP/1.1 %b%b\r\n%b%b" % (
+                self.status_text,
+                self.block,
+                length,
+                hit_lines(self, now),
+            )
+        return self._second_head
+
+
+class Variants:
+    """What is stored of one URL.
+
+    Attributes:
+        names: of the request fields that it varies on, as the latest response said.
+        keys: of the variants.
+    """
+
+    __slots__ = ("keys", "names")
+
+    def __init__(self) -> None:
+        self.names: tuple[bytes, ...] = ()
+        self.keys: set[bytes] = set()
+
+
+def hit_lines(entry: StoredResponse, now: float) -> bytes:
+    """Return the lines that say that and how a stored response answers, each with its CRLF."""
+    return b"Age: %d\r\nCache-Status: poruwa; hit; ttl=%d\r\n" % (
+        entry.age(now),
+        int(entry.present_facts().lifetime_seconds) - entry.age(now),
+    )
+
+
+def lines_of(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the names, in lower case, and values of a stored block of field lines."""
+    lines = []
+    for line in block.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        lines.append((name.lower(), value.strip(b" \t")))
+    return lines
