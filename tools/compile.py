@@ -43,6 +43,7 @@ MODULES = (
     "poruwa/rules/fair_queue.py",
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/selection.py",
+    "poruwa/observe/access_line.py",
     "poruwa/gateway/balancer.py",
     "poruwa/gateway/attempt.py",
     "poruwa/gateway/late_tries.py",

@@ -18,7 +18,7 @@ from fakes.second_parser import compare_request, compare_response
 from poruwa.errors import ConfigError, ProtocolError
 from poruwa.net import proxy_protocol
 from poruwa.net.http1 import ChunkedDecoder, Refused
-from poruwa.observe.access_log import access_line
+from poruwa.observe.access_line import access_line
 from poruwa.rules.affinity import find_cookie, set_cookie_line
 from poruwa.rules.cache_control import parse_cache_control, parse_cdn_cache_control
 from poruwa.rules.cache_groups import parse_groups
@@ -225,7 +225,7 @@ def log_line(data: bytes) -> None:
     """One request is one line of JSON, whatever was in it."""
     parts = [*data.split(b"\x1e"), b"", b"", b"", b""][:4]
     line = access_line(
-        time_text="2026-01-01T00:00:00.000Z",
+        time_text=b"2026-01-01T00:00:00.000Z",
         client="192.0.2.1",
         method=parts[0],
         target=parts[1],
@@ -328,7 +328,7 @@ MODULES = (
     "poruwa.rules.forwarding",
     "poruwa.rules.affinity",
     "poruwa.rules.routing",
-    "poruwa.observe.access_log",
+    "poruwa.observe.access_line",
     "poruwa.rules.cache_control",
     "poruwa.rules.cache_groups",
     "poruwa.rules.discovery",

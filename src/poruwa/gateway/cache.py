@@ -30,7 +30,7 @@ from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.fill import Fill
 from poruwa.gateway.heads import NOT_IN_BLOCK
 from poruwa.gateway.stored import StoredResponse, Variants, hit_lines, lines_of
-from poruwa.net.head import AUTHORIZATION, CONDITION, RANGE
+from poruwa.net.head import AUTHORIZATION, CONDITION, IF_NONE_MATCH, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
 from poruwa.rules.cache_status import (
@@ -64,7 +64,8 @@ LARGEST_BYTES: Final = 64 << 20
 _NAME: Final = b"poruwa"
 _NO_LENGTH: Final = -2
 _NO_CONTENT: Final = frozenset((204, 304))
-_PART: Final = 1 << CONDITION | 1 << RANGE
+_OTHER_PART: Final = 1 << CONDITION | 1 << RANGE
+_PART: Final = _OTHER_PART | 1 << IF_NONE_MATCH
 _ALONE: Final = 1 << AUTHORIZATION | 1 << RANGE
 URL_TAG: Final = b"url\n"
 """Before a URL that has changed; no tag begins so."""
@@ -173,7 +174,11 @@ class GatewayCache:
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
             self._count("hit")
-            if wants_part or not exchange.answer_hit(entry, now):
+            if wants_part and (
+                head.if_none_match != entry.etag or entry.status != 200 or head.has_any(_OTHER_PART)
+            ):
+                self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=True)
+            elif not exchange.answer_hit(entry, now, has_it=wants_part):
                 self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=wants_part)
             return True
         else:

@@ -222,8 +222,12 @@ class Exchange:
         self._end()
         client.end_exchange(keep_alive=keep_alive)
 
-    def answer_hit(self, entry: StoredResponse, now: float) -> bool:
-        """Answer with a stored response in the usual case; False leaves it to ``answer_stored``."""
+    def answer_hit(self, entry: StoredResponse, now: float, *, has_it: bool) -> bool:
+        """Answer with a stored response in the usual case; False leaves it to ``answer_stored``.
+
+        Args:
+            has_it: the client has the very same, so that 304 is the answer.
+        """
         client = self.client
         if (
             self.method != b"GET"
@@ -234,9 +238,12 @@ class Exchange:
             or self.gateway.is_draining
         ):
             return False
-        body = entry.body
-        head = b"%bX-Request-Id: %b\r\n\r\n" % (entry.hit_head(now), self.request_id)
-        self.status = entry.status
+        body = b"" if has_it else entry.body
+        self.status = 304 if has_it else entry.status
+        head = b"%bX-Request-Id: %b\r\n\r\n" % (
+            entry.not_modified_head(now) if has_it else entry.hit_head(now),
+            self.request_id,
+        )
         self.bytes_out = len(head) + len(body)
         client.write_message(head, body)
         self._end()

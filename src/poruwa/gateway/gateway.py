@@ -28,7 +28,8 @@ from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
-from poruwa.observe.access_log import AccessLog, LineClock, access_line
+from poruwa.observe.access_line import LineClock, access_line
+from poruwa.observe.access_log import AccessLog
 from poruwa.observe.metrics import GatewayMetrics
 from poruwa.rules.forwarding import TrustedNetworks
 from poruwa.rules.health import is_expected_status
@@ -170,7 +171,8 @@ class Gateway:
     def record(self, exchange: Exchange) -> None:
         """Count and log a finished exchange."""
         self.requests += 1
-        seconds = (exchange.ended_at or self.loop.time()) - exchange.started_at
+        ended_at = exchange.ended_at or self.loop.time()
+        seconds = ended_at - exchange.started_at
         instance = exchange.instance
         instance_name = instance.name if instance is not None else None
         route = exchange.route.name
@@ -178,25 +180,24 @@ class Gateway:
             route, exchange.status, instance_name, seconds, exchange.bytes_in, exchange.bytes_out
         )
         if self.access_log is not None:
-            now = time.time()
             head = exchange.head
             line = access_line(
-                time_text=self._log_clock.text(now - seconds),
-                client=exchange.client_address,
-                method=exchange.method,
-                target=exchange.target,
-                status=exchange.status,
-                bytes_in=exchange.bytes_in,
-                bytes_out=exchange.bytes_out,
-                seconds=seconds,
-                instance=instance_name,
-                route=route,
-                request_id=exchange.request_id,
-                tries=exchange.tries,
-                user_agent=head.user_agent or b"",
-                referer=head.referer or b"",
+                self._log_clock.text(time.time() - seconds),
+                exchange.client_address,
+                exchange.method,
+                exchange.target,
+                exchange.status,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                seconds,
+                instance_name,
+                route,
+                exchange.request_id,
+                exchange.tries,
+                head.user_agent or b"",
+                head.referer or b"",
             )
-            self.access_log.write(line, self.loop.time())
+            self.access_log.write(line, ended_at)
 
     def count_refusal(
         self, connection: ClientConnection, reason: RefusalReason, request_id: bytes

@@ -107,6 +107,14 @@ class StoredResponse(Entry):
             )
         return self._second_head
 
+    def not_modified_head(self, now: float) -> bytes:
+        """Return the head of a 304 that says the client's copy is the stored one, as ``hit_head``.
+
+        With all fields that describe the response, as RFC 9110 section 15.4.5 wants the few and
+        allows the others: what a client keeps is then what it would have got.
+        """
+        return b"HTTP/1.1 304 Not Modified%b\r\n%b" % (self.block, hit_lines(self, now))
+
 
 class Variants:
     """What is stored of one URL.

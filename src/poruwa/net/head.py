@@ -33,13 +33,14 @@ USER_AGENT: Final = 9
 REFERER: Final = 10
 ACCEPT_ENCODING: Final = 11
 ACCEPT_LANGUAGE: Final = 12
+IF_NONE_MATCH: Final = 13
 # Of these only whether they are there: ``Head.has_any``.
 _FIRST_FLAG: Final = 16
 CACHE_DIRECTIVES: Final = 16  # Cache-Control or Pragma
 RANGE: Final = 17
 AUTHORIZATION: Final = 18
 COOKIE: Final = 19
-CONDITION: Final = 20  # that a stored response decides: If-None-Match, If-Modified-Since, If-Range
+CONDITION: Final = 20  # besides If-None-Match: If-Modified-Since, If-Range
 ORIGIN_CONDITION: Final = 21  # that only the origin can: If-Match, If-Unmodified-Since
 _ENDS_HERE: Final = 32  # added to a number, or alone: the line does not go on to the next hop
 
@@ -107,6 +108,7 @@ class Head:
         "date",
         "expect",
         "host_field",
+        "if_none_match",
         "line_count",
         "minor_version",
         "passed_on",
@@ -137,6 +139,7 @@ class Head:
         self.referer: bytes | None = None
         self.accept_encoding: bytes | None = None
         self.accept_language: bytes | None = None
+        self.if_none_match: bytes | None = None
         self._fields: dict[bytes, bytes] | None = None
         self._seen: i64 = 0  # a bit for each number
         self._is_repeated = False
@@ -301,6 +304,8 @@ class Head:
             self.accept_encoding = value
         elif field == ACCEPT_LANGUAGE:
             self.accept_language = value
+        elif field == IF_NONE_MATCH:
+            self.if_none_match = value
         else:
             self.timing = value
         self._is_repeated = self._is_repeated or (self._seen >> field) & 1 == 1
@@ -322,6 +327,7 @@ class Head:
         self.referer = fields.get(b"referer")
         self.accept_encoding = fields.get(b"accept-encoding")
         self.accept_language = fields.get(b"accept-language")
+        self.if_none_match = fields.get(b"if-none-match")
 
 
 def end_of_text(data: bytes, at: i64) -> i64:

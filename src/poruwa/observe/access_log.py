@@ -1,47 +1,27 @@
 """The access log: one JSON line per request, written without making a request wait.
 
-A worker builds a line (``access_line``) and hands it to its ``AccessLog``, which gathers lines and
-passes them on when 64 KiB or half a second have come together. A thread does the writing: a full
-pipe or a slow disk delays the log, never a client. Where it cannot keep up, whole blocks are
+A worker builds a line (``observe.access_line``) and hands it to its ``AccessLog``, which gathers
+lines and passes them on when 64 KiB or half a second have come together. A thread does the writing:
+a full pipe or a slow disk delays the log, never a client. Where it cannot keep up, whole blocks are
 dropped and counted.
 
-Never in a line: cookies, Authorization, values of query parameters whose names speak of secrets
-(``token``, ``password``, ``code`` and so on, in the target and in the Referer). Does not rotate:
-``reopen`` follows a file that was moved (SIGHUP), and every block written looks by itself.
+Does not rotate: ``reopen`` follows a file that was moved (SIGHUP), and every block written looks by
+itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
-import time
 from collections import deque
-from functools import lru_cache
-from json.encoder import encode_basestring_ascii as _quoted
-from urllib.parse import unquote_to_bytes
 
 from poruwa.errors import PoruwaError
 
 FLUSH_BYTES = 64 * 1024
 FLUSH_SECONDS = 0.5
 MAX_PENDING_BYTES = 8 * 1024 * 1024  # what a stalled disk may cost in memory
-MASK = b"***"
-MAX_FIELD_BYTES = 2048  # of target, user agent and referer each; what follows is cut
-
-# Names that give secrets away, on bytes in lower case. The first expression has no word boundaries,
-# so that the engine can skip by first letters: it clears nearly every query in a third of the time.
-_PERHAPS_SECRET = re.compile(
-    rb"token|passw|passphrase|passcode|pwd|secret|api[-_.]?key|access[-_.]?key|auth|sessi?on|"
-    rb"sid|jwt|credential|signature|sig|code|state|nonce|otp|pin|csrf|ticket|assertion|key"
-)
-_SECRET_NAME = re.compile(
-    rb"token|passw|passphrase|passcode|pwd|secret|api[-_.]?key|access[-_.]?key|auth|sessi?on|"
-    rb"jwt|credential|signature|nonce|csrf|ticket|assertion|"
-    rb"\b(?:sid|sig|code|state|otp|pin|key)\b"
-)
 
 
 class AccessLog:
@@ -194,114 +174,6 @@ class AccessLog:
                 f"The access log {self._path} cannot be opened: {error.strerror}. "
                 "Create its folder, or make it writable for this user."
             ) from error
-
-
-class LineClock:
-    """Wall time as text, the second's part kept: formatting a date for each line is 1 us."""
-
-    __slots__ = ("_prefix", "_second")
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._prefix = ""
-
-    def text(self, at: float) -> str:
-        """Return ``at`` (wall seconds) as ``2026-11-23T08:30:00.123Z``."""
-        second = int(at)
-        if second != self._second:
-            self._second = second
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._prefix}.{int((at - second) * 1000):03d}Z"
-
-
-def access_line(
-    *,
-    time_text: str,
-    client: str,
-    method: bytes,
-    target: bytes,
-    status: int,
-    bytes_in: int,
-    bytes_out: int,
-    seconds: float,
-    instance: str | None,
-    route: str,
-    request_id: bytes,
-    tries: int,
-    user_agent: bytes = b"",
-    referer: bytes = b"",
-    note: str | None = None,
-) -> bytes:
-    """Return one line of the log, newline included.
-
-    Args:
-        time_text: when the request began, from ``LineClock``.
-        status: final status sent; 499 where the client left first, 0 where nothing was sent.
-        bytes_in, bytes_out: body received; head and body sent.
-        seconds: from the request's first byte to the response's last.
-        instance: who answered, None for the gateway itself.
-        tries: sends to instances, 0 for the gateway's own answers.
-        note: the reason code of a refusal or failure.
-    """
-    if b"?" in target:
-        target = masked_query(target)
-    if b"?" in referer or b"@" in referer or b"#" in referer:
-        referer = _masked_referer(referer)
-    ending = "}\n" if note is None else f',"note":{_quoted(note)}}}\n'
-    return (
-        f'{{"time":"{time_text}","client":{_quoted(client)},"method":{_json(method)},'
-        f'"target":{_json(target)},"status":{status},"bytes_in":{bytes_in},'
-        f'"bytes_out":{bytes_out},"seconds":{seconds:.6f},'
-        f'"instance":{"null" if instance is None else _quoted(instance)},'
-        f'"route":{_quoted(route)},"request_id":{_json(request_id)},"tries":{tries},'
-        f'"user_agent":{_json_of_agent(user_agent)},"referer":{_json(referer)}{ending}'
-    ).encode("ascii")
-
-
-def masked_query(target: bytes) -> bytes:
-    """Return a target or URL with the values of secret-sounding query parameters masked."""
-    path, _, query = target.partition(b"?")
-    if not _PERHAPS_SECRET.search(_readable(query)):
-        return target
-    # Parameters end at & and, for old programs, at ";": a name behind either must be seen.
-    parts = re.split(rb"([&;])", query)
-    parts[::2] = [_masked_parameter(part) for part in parts[::2]]
-    return path + b"?" + b"".join(parts)
-
-
-def _masked_parameter(parameter: bytes) -> bytes:
-    name, equals, value = parameter.partition(b"=")
-    if not equals or not value:
-        return parameter
-    return name + b"=" + MASK if _SECRET_NAME.search(_readable(name)) else parameter
-
-
-def _readable(query: bytes) -> bytes:
-    """Return a query as its names are understood: decoded, in lower case."""
-    if b"%" in query:
-        query = unquote_to_bytes(query)
-    return query.lower()
-
-
-def _masked_referer(referer: bytes) -> bytes:
-    without_fragment = referer.partition(b"#")[0]
-    scheme, separator, rest = without_fragment.partition(b"://")
-    if separator:
-        authority, slash, path = rest.partition(b"/")
-        rest = authority.rpartition(b"@")[2] + slash + path
-    return masked_query(scheme + separator + rest)
-
-
-@lru_cache(maxsize=1024)
-def _json_of_agent(user_agent: bytes) -> str:
-    """As ``_json``, remembered: browsers of one version all send the same."""
-    return _json(user_agent)
-
-
-def _json(value: bytes) -> str:
-    if len(value) > MAX_FIELD_BYTES:
-        value = value[:MAX_FIELD_BYTES] + b"..."
-    return _quoted(value.decode("utf-8", "backslashreplace"))
 
 
 def _write_all(file: int, data: bytes) -> None:
