@@ -127,13 +127,15 @@ class Acceptor:
             return
         self._forget_handshakes()
         heard_since = time.monotonic() - _SILENT_SECONDS
+        mine = len(self._gateway.connections)
+        # What the last sweep published may be of before a burst, and the mean with it.
+        self._gateway.row.set_load(connections=mine, requests=self._gateway.requests)
         loads = [
             worker.connections
             for worker in self._shared.live_workers()
             if not worker.is_draining and worker.heartbeat_at > heard_since
         ]
         mean = sum(loads) / max(len(loads), 1)
-        mine = len(self._gateway.connections)
         if self._server is not None and mine > mean * _PAUSE_FACTOR + _PAUSE_MARGIN:
             self._pause()
         elif self._server is None and mine < mean * _RESUME_FACTOR + _RESUME_MARGIN:
