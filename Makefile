@@ -7,7 +7,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 AXE := tests/system/axe/node_modules/.installed
-APT := chromium nginx haproxy wrk fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
+APT := chromium nginx haproxy varnish wrk fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
 
 .PHONY: up test test-fast lint bench fuzz docs compile interpreted format lock clean system-packages
 

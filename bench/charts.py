@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"Poruwa": "#D55E00", "nginx": "#009E73", "HAProxy": "#0072B2"}
+COLOURS = {"Poruwa": "#D55E00", "nginx": "#009E73", "HAProxy": "#0072B2", "Varnish": "#CC79A7"}
 _OTHER_COLOURS = ("#0072B2", "#56B4E9", "#CC79A7")
 _INK = "#1f2328"
 _FAINT = "#d0d7de"

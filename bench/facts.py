@@ -34,7 +34,7 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-_PROGRAMS = {"nginx": "-v", "haproxy": "-v", "wrk": "-v"}
+_PROGRAMS = {"nginx": "-v", "varnishd": "-V", "haproxy": "-v", "wrk": "-v"}
 
 
 def _package_version(name: str) -> str:

@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 
@@ -26,6 +26,9 @@ from bench.pinning import choose_cores, pinned
 from bench.report import Report, Table
 from bench.samples import Spread, spread
 from bench.settings import Settings, say
+
+if TYPE_CHECKING:
+    from poruwa.observe.access_log import AccessLog
 
 _UPSTREAMS = ("127.0.0.1:9101", "127.0.0.1:9102")
 _EXCHANGES = 10_000  # of one measurement: long enough for the clock, short enough to repeat
@@ -78,9 +81,20 @@ class FakeTransport:
 
 
 class Exchanges:
-    """A gateway of the default policy with one client and one connection to each instance."""
+    """A gateway of the default policy with one client and one connection to each instance.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        is_caching: as ``--cache``.
+        access_log: opened; None for none.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        is_caching: bool = False,
+        access_log: AccessLog | None = None,
+    ) -> None:
         from poruwa.config.load import default_policy
         from poruwa.gateway.gateway import Gateway
         from poruwa.gateway.listener import ClientConnection
@@ -91,38 +105,43 @@ class Exchanges:
             WorkerRow,
         )
         from poruwa.gateway.upstream import UpstreamConnection
+        from poruwa.stack.overrides import with_cache
         from poruwa.stack.topology import make_topology
 
         policy = default_policy(upstreams=_UPSTREAMS, workers=1)
+        policy = with_cache(policy, is_wanted=is_caching)
         shared = SharedState.create(max_workers=2)
         for slot in range(len(_UPSTREAMS)):
             shared.set_instance(slot, Verdict(state=InstanceState.UP))
-        self._gateway = Gateway(
+        self.gateway = Gateway(
             policy,
             make_topology(policy, max_instances=256),
             shared=shared,
             row=WorkerRow(shared, 0, generation=1),
             loop=loop,
-            access_log=None,
+            access_log=access_log,
             folder=Path(),
         )
-        self._transport = FakeTransport()
-        self._client = ClientConnection(self._gateway, is_tls=False, listener_port=9100)
-        self._client.connection_made(cast(asyncio.BaseTransport, self._transport))
-        (pool,) = self._gateway.pools.values()
+        self.transport = FakeTransport()
+        self.client = ClientConnection(self.gateway, is_tls=False, listener_port=9100)
+        self.client.connection_made(cast(asyncio.BaseTransport, self.transport))
+        self.instances: list[tuple[UpstreamConnection, FakeTransport]] = []
+        (pool,) = self.gateway.pools.values()
         for instance in pool.instances:
             connections = instance.connections
             upstream = UpstreamConnection(connections, policy.limits.header_bytes)
-            upstream.connection_made(cast(asyncio.BaseTransport, FakeTransport()))
+            transport = FakeTransport()
+            upstream.connection_made(cast(asyncio.BaseTransport, transport))
+            self.instances.append((upstream, transport))
             connections._open.add(upstream)  # as if it had been opened and used before
             connections.take_back(upstream)
 
     def one(self, request: bytes) -> None:
         """Carry one request through, and its answer back."""
-        outbox = self._gateway.outbox
-        self._client.data_received(request)
+        outbox = self.gateway.outbox
+        self.client.data_received(request)
         outbox.flush()  # at the end of a turn, the loop would
-        exchange = self._client.exchange
+        exchange = self.client.exchange
         assert exchange is not None
         attempt = exchange.attempt
         assert attempt is not None
@@ -133,11 +152,11 @@ class Exchanges:
 
     def require_working(self, request: bytes) -> None:
         """Raise a `BenchError` unless an exchange leaves the client with the whole answer."""
-        before = self._transport.writes
+        before = self.transport.writes
         self.one(request)
-        whole = self._transport.written.endswith(b"x" * SMALL_BYTES)
-        if self._transport.writes == before or not whole:
-            raise BenchError(f"The exchange did not end: {self._transport.written[:200]!r}")
+        whole = self.transport.written.endswith(b"x" * SMALL_BYTES)
+        if self.transport.writes == before or not whole:
+            raise BenchError(f"The exchange did not end: {self.transport.written[:200]!r}")
 
     def microseconds(self, request: bytes) -> float:
         """Return the processor time of one exchange, over `_EXCHANGES`."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.browser_headers import CHROMIUM
 from bench.charts import draw_bars, new_figure, save_figure
+from bench.errors import BenchError
 from bench.origin import LARGE_PATH, SMALL_PATH, Origin, running_origin
 from bench.pinning import Cores, choose_cores
 from bench.procfs import core_times
@@ -176,7 +177,7 @@ def _measure(proxies: Sequence[Proxy], cores: Cores, settings: Settings) -> Iter
                     connections=connections, seconds=settings.seconds, headers=variant.headers
                 )
                 for proxy in rotated(proxies, number):
-                    measured = _measure_once(proxy, variant, load, cores, number)
+                    measured = measure_once(proxy, variant, load, cores, number)
                     sample = measured.sample
                     say(
                         f"  round {number + 1}/{settings.rounds}  {variant.name:<23} "
@@ -186,11 +187,13 @@ def _measure(proxies: Sequence[Proxy], cores: Cores, settings: Settings) -> Iter
                     yield measured
 
 
-def _measure_once(
-    proxy: Proxy, variant: Variant, load: Load, cores: Cores, number: int
-) -> Measured:
+def measure_once(proxy: Proxy, variant: Variant, load: Load, cores: Cores, number: int) -> Measured:
+    """Put ``load`` on ``proxy`` in round ``number``, beside what its core did meanwhile."""
     core_before, cpu_before = core_times(cores.proxy), proxy.cpu_seconds()
-    sample = run_wrk(proxy.url(variant.path), load, core=cores.load)
+    try:
+        sample = run_wrk(proxy.url(variant.path), load, core=cores.load)
+    except BenchError as error:
+        raise BenchError(f"{proxy.name}, {variant.name}: {error}") from error
     cpu_seconds = proxy.cpu_seconds() - cpu_before
     core = core_times(cores.proxy).since(core_before)
     proxy.server.require_alive()

@@ -39,7 +39,8 @@ def find_program(name: str) -> str:
     found = shutil.which(name, path=_PATH)
     if found is None:
         raise BenchError(
-            f"{name} is not installed. On Debian and Ubuntu: apt-get install wrk nginx haproxy"
+            f"{name} is not installed. On Debian and Ubuntu: apt-get install wrk nginx haproxy "
+            "varnish"
         )
     return found
 

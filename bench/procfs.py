@@ -32,15 +32,21 @@ def leaf(pid: int) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of ``pid`` and its descendants so far; steps of 10 ms each."""
-    total = 0
+    return sum(user_and_kernel_seconds(pid))
+
+
+def user_and_kernel_seconds(pid: int) -> tuple[float, float]:
+    """As ``cpu_seconds``: of the programs' own code, and of the kernel on their behalf."""
+    user = kernel = 0
     for each in tree(pid):
         try:
             # The command stands in parentheses and may hold spaces; utime and stime are 14 and 15.
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS_PER_SECOND
+        user += int(fields[11])
+        kernel += int(fields[12])
+    return user / _TICKS_PER_SECOND, kernel / _TICKS_PER_SECOND
 
 
 def resident_bytes(pid: int) -> int:

@@ -42,18 +42,19 @@ _CONNECTIONS = 12_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A running proxy."""
+    """A running proxy; ``beside`` is what does a part of its work, e.g. writes its log."""
 
     name: str
     port: int
     server: Server
+    beside: Sequence[Server] = ()
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def cpu_seconds(self) -> float:
         """Processor time so far, of all its processes."""
-        return procfs.cpu_seconds(self.server.pid)
+        return sum(procfs.cpu_seconds(each.pid) for each in (self.server, *self.beside))
 
     def worker_pid(self) -> int:
         """The process that serves clients."""
@@ -122,7 +123,8 @@ def require_alike(proxy: Proxy) -> None:
         raise BenchError(f"{proxy.name} sent X-Forwarded-For {body!r}, not 127.0.0.1.")
 
 
-def _gateway_command(plan: Plan, port: int) -> list[str]:
+def gateway_command(plan: Plan, port: int) -> list[str]:
+    """Return what starts ours."""
     argv = [sys.executable, "-m", "poruwa.cli.main", "gateway"]
     pool = ""
     if plan.policy is not None:
@@ -219,7 +221,7 @@ backend instances
 
 
 _COMMANDS: Mapping[str, Callable[[Plan, int], list[str]]] = {
-    OURS: _gateway_command,
+    OURS: gateway_command,
     NGINX: _nginx_command,
     HAPROXY: _haproxy_command,
 }

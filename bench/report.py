@@ -15,6 +15,7 @@ from typing import Any
 ORDER = (
     "micro",
     "pass_through",
+    "cache_hits",
     "faults",
     "soak",
     "connections",

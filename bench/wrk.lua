@@ -7,8 +7,10 @@ if paths then
   local requests, at = {}, 0
 
   function init(args)
+    local made = {} -- a path that comes again shares its request: walks may be long
     for path in io.lines(paths) do
-      requests[#requests + 1] = wrk.format("GET", path)
+      made[path] = made[path] or wrk.format("GET", path)
+      requests[#requests + 1] = made[path]
     end
   end
 

@@ -9,6 +9,7 @@ import pytest
 from bench import __main__ as command
 from bench import micro
 from bench.errors import BenchError
+from bench.report import ORDER
 from bench.settings import Settings
 
 
@@ -16,7 +17,7 @@ def test_an_unknown_benchmark_names_those_there_are(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         command.main(["no-such"])
     assert ended.value.code == 2
-    assert "micro, pass_through, faults, soak, connections, site" in capsys.readouterr().err
+    assert f"there are {', '.join(ORDER)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seconds=0", "--rounds=-1", "--seconds=x"])
