@@ -10,15 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poruwa.app.cache_headers import CacheHeadersMiddleware
     from poruwa.app.http_transport import BalancedTransport
     from poruwa.app.instance import InstanceState, InstanceStatus
     from poruwa.app.lease import Lease
     from poruwa.app.load_balancer import LoadBalancer
+    from poruwa.app.tags import collect_tags, tag
     from poruwa.config.model import Ejection, Health, Hedge, Retry
     from poruwa.errors import ConfigError, PoruwaError
 
 __all__ = [
     "BalancedTransport",
+    "CacheHeadersMiddleware",
     "ConfigError",
     "Ejection",
     "Health",
@@ -29,10 +32,13 @@ __all__ = [
     "LoadBalancer",
     "PoruwaError",
     "Retry",
+    "collect_tags",
+    "tag",
 ]
 
 _HOMES = {
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
+    "CacheHeadersMiddleware": "poruwa.app.cache_headers",
     "ConfigError": "poruwa.errors",
     "Ejection": "poruwa.config.model",
     "Health": "poruwa.config.model",
@@ -43,6 +49,8 @@ _HOMES = {
     "LoadBalancer": "poruwa.app.load_balancer",
     "PoruwaError": "poruwa.errors",
     "Retry": "poruwa.config.model",
+    "collect_tags": "poruwa.app.tags",
+    "tag": "poruwa.app.tags",
 }
 
 
@@ -50,7 +58,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    value = globals()[name] = getattr(import_module(home), name)  # found at once from now on
+    return value
 
 
 def __dir__() -> list[str]:
