@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
+from poruwa import CacheHeadersMiddleware
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
 from weddinglk.web import api, compare, discovery, home, pictures, search, vendors, venues
@@ -68,6 +69,7 @@ def create_app(
     app.include_router(api.router)
     describe_problems(app)
     app.add_middleware(LanguageMiddleware)
+    app.add_middleware(CacheHeadersMiddleware)  # the last added is the outermost
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(PyMongoError, on_database_failure)

@@ -3,6 +3,10 @@
 On a request's path this stands between the page and the database. Filters, sorting, facets and
 text are answered by the index in this process; the documents themselves are then fetched by id in
 one query, so that what a page shows is what the database holds.
+
+What is read is tagged here (``poruwa.tag``), so that every page and answer made of it says what it
+depends on: ``venue:12`` and ``vendor:7`` for a listing and its reviews, whether it exists or not;
+``venues`` and ``vendors`` for which listings there are, in what order, and how many.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
+from poruwa import tag
 from weddinglk.database import is_healthy
 from weddinglk.documents import (
     MARKER_ID,
@@ -121,21 +126,25 @@ class Catalogue:
 
     async def venue(self, venue_id: int) -> Venue | None:
         """Return the venue, or ``None`` if there is none of this id."""
+        tag(f"venue:{venue_id}")
         document = await self._database["venues"].find_one({"_id": venue_id})
         return venue_from_document(document) if document else None
 
     async def vendor(self, vendor_id: int) -> Vendor | None:
         """Return the vendor, or ``None`` if there is none of this id."""
+        tag(f"vendor:{vendor_id}")
         document = await self._database["vendors"].find_one({"_id": vendor_id})
         return vendor_from_document(document) if document else None
 
     async def venues(self, venue_ids: Sequence[int]) -> tuple[Venue, ...]:
         """Return those that exist, in the order of the ids."""
+        tag(*[f"venue:{venue_id}" for venue_id in venue_ids])
         documents = await self._documents("venues", venue_ids)
         return tuple(venue_from_document(document) for document in documents)
 
     async def vendors(self, vendor_ids: Sequence[int]) -> tuple[Vendor, ...]:
         """Return those that exist, in the order of the ids."""
+        tag(*[f"vendor:{vendor_id}" for vendor_id in vendor_ids])
         documents = await self._documents("vendors", vendor_ids)
         return tuple(vendor_from_document(document) for document in documents)
 
@@ -144,6 +153,7 @@ class Catalogue:
 
         A ``page`` past the last is answered by the last; ``per_page`` is 1 to 50.
         """
+        tag(subject)
         per_page = min(max(1, per_page), REVIEWS_PER_PAGE_MAX)
         collection = self._database["reviews"]
         total = await collection.count_documents({"subject": subject})
@@ -160,16 +170,19 @@ class Catalogue:
 
     async def search_venues(self, query: VenueQuery) -> Result[Venue]:
         """Facets: ``district``, ``style``, ``setting``, ``guests``, ``price_max``."""
+        tag("venues")
         found = self._listings.venues(query)
         return _result(found, await self.venues([listing_id for _, listing_id in found.items]))
 
     async def search_vendors(self, query: VendorQuery) -> Result[Vendor]:
         """Facets: ``category``, ``district``, ``language``, ``price_max``."""
+        tag("vendors")
         found = self._listings.vendors(query)
         return _result(found, await self.vendors([listing_id for _, listing_id in found.items]))
 
     async def search(self, query: SearchQuery) -> Result[Venue | Vendor]:
         """Facets: ``kind``, ``district``, ``category``, ``style``."""
+        tag("venues", "vendors")
         found = self._listings.everything(query)
         venues = await self.venues([key for kind, key in found.items if kind is Kind.VENUE])
         vendors = await self.vendors([key for kind, key in found.items if kind is Kind.VENDOR])
@@ -182,7 +195,9 @@ class Catalogue:
     async def similar_venues(self, venue: Venue, count: int = 4) -> tuple[Venue, ...]:
         """Return venues of the district that share a style with ``venue``, best first.
 
-        Ones that take a party of the same size come first; ``venue`` itself is left out.
+        Ones that take a party of the same size come first; ``venue`` itself is left out. A change
+        of one shown reaches the page; which ones are shown may lag by the page's lifetime, or each
+        new venue would put every venue's page out of date.
         """
         guests = (venue.guests_min + venue.guests_max) // 2
         wanted: dict[int, None] = {}
@@ -195,8 +210,18 @@ class Catalogue:
         wanted.pop(venue.id, None)
         return await self.venues(list(wanted)[:count])
 
+    async def similar_vendors(self, vendor: Vendor, count: int = 4) -> tuple[Vendor, ...]:
+        """Return others of the category who serve the district of ``vendor``, best first.
+
+        As with venues, which ones are shown may lag.
+        """
+        query = VendorQuery(category=vendor.category, district=vendor.district, per_page=count + 1)
+        keys = [key for _, key in self._listings.vendors(query).items if key != vendor.id]
+        return await self.vendors(keys[:count])
+
     async def featured(self, venue_count: int = 6, vendor_count: int = 6) -> Featured:
         """Return the home page's choice: of each style and category the best, districts mixed."""
+        tag("venues", "vendors")
         venues = await self.venues(self._mixed_venues(venue_count))
         vendors = await self.vendors(self._mixed_vendors(vendor_count))
         cursor = (
@@ -212,6 +237,7 @@ class Catalogue:
 
     async def overview(self) -> Overview:
         """Return counts of what is listed; reviews are the database's estimate."""
+        tag("venues", "vendors")
         count = self._listings.index.count
         return Overview(
             venues=count(Kind.VENUE),

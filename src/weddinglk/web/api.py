@@ -42,9 +42,8 @@ from weddinglk.web.api_models import (
     VenueModel,
     VenueSummary,
 )
-from weddinglk.web.conditional import shared_response
 from weddinglk.web.filters import TEXT_MAX, district_id
-from weddinglk.web.page import choice_of
+from weddinglk.web.page import choice_of, language_headers
 from weddinglk.web.problem import Problem, problem_response
 from weddinglk.web.site import site_of
 from weddinglk.web.venues import ID_MAX
@@ -348,15 +347,11 @@ def _hit(request: Request, item: Venue | Vendor) -> SearchHit:
 
 
 def _answer(request: Request, *models: Model, is_list: bool = False) -> Response:
-    """Return the models as JSON in the language of the request, with a validator."""
+    """Return the models as JSON in the language of the request."""
     texts = ",".join(model.model_dump_json() for model in models)
-    choice = choice_of(request)
-    headers = {
-        "Content-Language": choice.language,
-        "Vary": "Accept-Language",
-    }
-    body = (f"[{texts}]" if is_list else texts).encode()
-    return shared_response(request, body, "application/json", headers=headers)
+    body = f"[{texts}]" if is_list else texts
+    headers = language_headers(choice_of(request))
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _answer_head_too() -> None:

@@ -11,7 +11,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from weddinglk.domain import LANGUAGES, VendorCategory
-from weddinglk.web.conditional import shared_response
 from weddinglk.web.errors import not_found
 from weddinglk.web.site import site_of
 
@@ -38,8 +37,8 @@ async def robots(request: Request) -> Response:
     """``GET /robots.txt``"""
     lines = ["User-agent: *", "Disallow: /api/", "Disallow: /compare", "Disallow: /*/compare"]
     lines.append(f"Sitemap: {_origin(request)}/sitemap.xml")
-    body = "\n".join([*lines, ""]).encode()
-    return shared_response(request, body, "text/plain; charset=utf-8")
+    body = "\n".join([*lines, ""])
+    return PlainTextResponse(body)
 
 
 async def sitemap(request: Request) -> Response:
@@ -58,7 +57,7 @@ async def sitemap(request: Request) -> Response:
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{entries}</urlset>'
     )
-    return shared_response(request, body.encode(), "application/xml")
+    return Response(body, media_type="application/xml")
 
 
 async def manifest(request: Request) -> Response:
@@ -78,13 +77,13 @@ async def manifest(request: Request) -> Response:
             }
         ],
     }
-    return shared_response(request, json.dumps(content).encode(), "application/manifest+json")
+    return Response(json.dumps(content), media_type="application/manifest+json")
 
 
 async def favicon(request: Request) -> Response:
     """``GET /favicon.ico``: browsers ask for it whatever the page says."""
     location = site_of(request).static.url("favicon.svg")
-    return RedirectResponse(location, 302, {"Cache-Control": "public, max-age=86400"})
+    return RedirectResponse(location, 302)
 
 
 async def static_file(request: Request) -> Response:

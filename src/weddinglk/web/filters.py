@@ -25,6 +25,12 @@ from weddinglk.search.query import (
     VenueQuery,
 )
 
+# All that pages read of a query but ``lang``, in the order of links. The policy's
+# ``query_parameters`` name for each class those it reads: a cache gives us no others.
+PAGE_PARAMETERS = (
+    "q", "kind", "category", "district", "guests", "price_max", "style", "setting", "language",
+    "sort", "page", "venue", "date", "reviews",
+)  # fmt: skip
 TEXT_MAX = 100  # characters of a search that are looked at
 _NUMBER_MAX = 10_000_000
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)

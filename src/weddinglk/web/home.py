@@ -42,8 +42,7 @@ async def home_page(request: Request) -> Response:
 
 async def about_page(request: Request) -> Response:
     """``GET /about``"""
-    overview = await site_of(request).overview.get()
-    return render(request, "about.html", overview=overview)
+    return render(request, "about.html")
 
 
 routes = [Route("/", home_page), Route("/about", about_page)]

@@ -25,7 +25,8 @@ _RANGES_MAX = 20  # of an Accept-Language field; browsers send fewer than ten
 class Choice:
     """What was chosen. ``prefix`` goes before every link of the page: ``""`` or ``"/si"``.
 
-    ``negotiated`` says that the path names no language, so that the answer varies by header.
+    ``negotiated`` says that neither path nor query names a language, so that the answer varies by
+    Accept-Language.
     """
 
     language: str
@@ -57,7 +58,7 @@ def chosen_language(scope: Scope) -> tuple[Choice, str]:
         return Choice(prefix[1:], prefix, False), rest
     asked = language_of_query(scope["query_string"].decode("latin-1"))
     if asked is not None:
-        return Choice(asked, f"/{asked}", True), path
+        return Choice(asked, f"/{asked}", False), path
     field = ",".join(Headers(scope=scope).getlist("accept-language"))
     return Choice(accepted_language(field) if field else DEFAULT_LANGUAGE, "", True), path
 

@@ -1,4 +1,9 @@
-"""From data to an HTML response: the frame every page shares, language, links, validators."""
+"""From data to an HTML response: the frame every page shares, language, links, what caches read.
+
+How long a page is kept is the policy's to say (``site.toml``). A page says what it varies by and
+what to load with it; its tags and its entity tag are added on the way out
+(``poruwa.CacheHeadersMiddleware``). Only errors speak of storing: nobody may.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from weddinglk.domain import LANGUAGES
-from weddinglk.web.conditional import shared_response
+from weddinglk.web.filters import PAGE_PARAMETERS
 from weddinglk.web.language import SCOPE_KEY, Choice, chosen_language
 from weddinglk.web.site import Site, site_of
 from weddinglk.web.texts import Texts
@@ -48,15 +53,25 @@ def render(
     choice = choice_of(request)
     frame = _frame(request, site, choice, canonical_query)
     html = site.templates[template].render(frame | context)
+    headers = language_headers(choice)
+    if status < 400:
+        headers["Link"] = site.preload
+    else:
+        headers["Cache-Control"] = "no-store"  # what one visitor provoked is nobody else's
+    return Response(html, status, headers, HTML)
+
+
+def language_headers(choice: Choice) -> dict[str, str]:
+    """Return the fields that say which language a response is in and what decided it."""
     headers = {"Content-Language": choice.language}
     if choice.negotiated:
         headers["Vary"] = "Accept-Language"
-    return shared_response(request, html.encode(), HTML, status=status, headers=headers)
+    return headers
 
 
 def redirect(request: Request, path: str, *, status: int = 308) -> Response:
     """Return a redirect to a path of the site, in the language prefix of the request."""
-    headers = {"Cache-Control": "no-cache"}
+    headers = {"Cache-Control": "no-cache"}  # a browser would keep 308 for good
     return RedirectResponse(choice_of(request).prefix + path, status, headers)
 
 
@@ -64,7 +79,9 @@ def _frame(
     request: Request, site: Site, choice: Choice, canonical_query: dict[str, str] | None
 ) -> dict[str, Any]:
     path = quote(request.scope["path"])
-    kept = [pair for pair in request.query_params.multi_items() if pair[0] != "lang"]
+    # Those pages know, in one order: nothing else that a visitor sends is in the page.
+    given = request.query_params.multi_items()
+    kept = [pair for name in PAGE_PARAMETERS for pair in given if pair[0] == name and pair[1]]
     switch_query = f"?{urlencode(kept)}" if kept else ""
     canonical = path + (f"?{urlencode(canonical_query)}" if canonical_query else "")
     base = site.public_url

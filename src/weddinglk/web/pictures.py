@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from weddinglk.art.picture import ART_VERSION, SEEDS, draw, is_known
-from weddinglk.web.conditional import etag_of, is_not_modified
 from weddinglk.web.errors import not_found
 from weddinglk.web.static import IMMUTABLE
 
@@ -29,11 +28,8 @@ async def picture(request: Request) -> Response:
     exact = params["version"] == ART_VERSION
     headers = {
         "Cache-Control": IMMUTABLE if exact else "no-store",
-        "ETag": etag_of(body),
         "X-Content-Type-Options": "nosniff",
     }
-    if is_not_modified(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="image/svg+xml")
 
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from jinja2 import Environment, FileSystemLoader, Template
 from starlette.requests import Request
 
+from poruwa import collect_tags, tag
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue, Featured, Overview
 from weddinglk.web.fragments import calendar_rows, icon_maker, place_namer
@@ -31,31 +32,44 @@ class Remembered(Generic[ValueT]):
     """One value that many pages need, loaded at most once per ``lifetime_seconds``.
 
     For counts and choices that may lag: the database counts a collection in 0.3 s. Concurrent
-    callers wait for one load; a failed load is raised to them and not remembered.
+    callers wait for one load; a failed load is raised to them and not remembered. What the load
+    tagged is remembered with the value and tagged for each caller.
     """
 
     def __init__(self, load: Callable[[], Awaitable[ValueT]], *, lifetime_seconds: float) -> None:
         self._load = load
         self._lifetime_seconds = lifetime_seconds
         self._value: ValueT | None = None
+        self._tags: tuple[str, ...] = ()
         self._deadline = 0.0
         self._loading = asyncio.Lock()
 
     async def get(self) -> ValueT:
         """Return the value; cancelling leaves the next caller to load it."""
         value = self._value
-        if value is not None and monotonic() < self._deadline:
-            return value
+        if value is None or monotonic() >= self._deadline:
+            value = await self._loaded()
+        tag(*self._tags)
+        return value
+
+    async def _loaded(self) -> ValueT:
         async with self._loading:
             if self._value is None or monotonic() >= self._deadline:
-                self._value = await self._load()
+                with collect_tags() as tags:
+                    value = await self._load()
+                self._value, self._tags = value, tuple(tags)
                 self._deadline = monotonic() + self._lifetime_seconds
             return self._value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts pages are made of. ``public_url`` is ``https://host`` or empty if unknown."""
+    """The parts pages are made of.
+
+    ``public_url`` is ``https://host`` or empty if unknown. ``preload`` is the Link field of every
+    page (RFC 8288): what a browser needs before it can draw, so that whoever stands before us can
+    name it in a 103 while the page is made (RFC 8297).
+    """
 
     catalogue: Catalogue
     overview: Remembered[Overview]
@@ -65,6 +79,7 @@ class Site:
     static: StaticFiles
     build: str
     public_url: str
+    preload: str
 
 
 def site_of(request: Request) -> Site:
@@ -108,4 +123,5 @@ def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
         static=static,
         build=build,
         public_url=public_url.rstrip("/"),
+        preload=f"<{static.url('site.css')}>; rel=preload; as=style",
     )

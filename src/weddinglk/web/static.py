@@ -16,8 +16,6 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from weddinglk.web.conditional import is_not_modified
-
 STATIC_DIRECTORY = Path(__file__).parent.parent / "static"
 IMMUTABLE = "public, max-age=31536000, immutable"
 _MEDIA_TYPES = {
@@ -67,8 +65,6 @@ class StaticFiles:
             "ETag": f'"{file.fingerprint}"',
             "X-Content-Type-Options": "nosniff",
         }
-        if is_not_modified(request, headers["ETag"]):
-            return Response(status_code=304, headers=headers)
         return Response(file.body, headers=headers, media_type=file.media_type)
 
 

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from weddinglk.domain import Vendor, VendorCategory
-from weddinglk.search.query import VENDOR_SORTS, VendorQuery
+from weddinglk.domain import VendorCategory
+from weddinglk.search.query import VENDOR_SORTS
 from weddinglk.web.errors import not_found
 from weddinglk.web.filters import links_of, page_numbers, vendor_query
 from weddinglk.web.page import redirect, render
@@ -15,7 +15,6 @@ from weddinglk.web.site import site_of
 from weddinglk.web.venues import ID_MAX, review_page
 
 _REVIEWS_PER_PAGE = 6
-_OTHERS_SHOWN = 4
 
 
 async def vendor_list(request: Request) -> Response:
@@ -39,7 +38,6 @@ async def vendor_list(request: Request) -> Response:
         numbers=page_numbers(result.page, result.pages),
         sorts=VENDOR_SORTS,
         categories=list(VendorCategory),
-        overview=await site.overview.get(),
         district=site.catalogue.district(query.district) if query.district else None,
     )
 
@@ -66,16 +64,8 @@ async def vendor_page(request: Request) -> Response:
         served=[d for d in catalogue.districts() if d.id in vendor.serves_districts],
         reviews=reviews,
         numbers=page_numbers(reviews.page, reviews.pages),
-        others=await _others(request, vendor),
+        others=await catalogue.similar_vendors(vendor),
     )
-
-
-async def _others(request: Request, vendor: Vendor) -> list[Vendor]:
-    query = VendorQuery(
-        category=vendor.category, district=vendor.district, per_page=_OTHERS_SHOWN + 1
-    )
-    found = await site_of(request).catalogue.search_vendors(query)
-    return [other for other in found.items if other.id != vendor.id][:_OTHERS_SHOWN]
 
 
 def _category(request: Request) -> VendorCategory | None:

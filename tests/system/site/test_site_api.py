@@ -51,9 +51,9 @@ def test_language_of_texts(site: httpx.Client, language: str) -> None:
     asked = site.get(f"/api/v1/venues/1?lang={language}")
     negotiated = site.get("/api/v1/venues/1", headers={"Accept-Language": f"{language}-LK"})
     assert asked.json() == negotiated.json()
-    for response in (asked, negotiated):
-        assert response.headers["content-language"] == language
-        assert response.headers["vary"] == "Accept-Language"
+    assert (asked.headers["content-language"], "vary" in asked.headers) == (language, False)
+    assert negotiated.headers["content-language"] == language
+    assert negotiated.headers["vary"] == "Accept-Language"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_query_wins_over_header_and_links_keep_it() -> None:
     }
     choice, path = chosen_language(scope)
     assert (choice.language, choice.prefix, choice.negotiated, path) == (
-        "ta", "/ta", True, "/venues",
+        "ta", "/ta", False, "/venues",
     )  # fmt: skip
     choice, _ = chosen_language({**scope, "query_string": b"lang=xx"})
-    assert (choice.language, choice.prefix) == ("si", "")
+    assert (choice.language, choice.prefix, choice.negotiated) == ("si", "", True)

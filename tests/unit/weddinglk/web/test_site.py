@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+import poruwa
 from weddinglk.web.fragments import icon_maker
 from weddinglk.web.site import Remembered
 
@@ -40,6 +41,28 @@ async def test_a_failed_load_is_tried_again() -> None:
     with pytest.raises(OSError, match="away"):
         await remembered.get()
     assert await remembered.get() == 7
+
+
+async def test_what_a_load_depends_on_is_said_by_everybody_who_uses_it() -> None:
+    """DESIGN section 6: a remembered part tags the pages of those who did not load it as well."""
+
+    async def load() -> int:
+        poruwa.tag("venues")
+        await asyncio.sleep(0)
+        poruwa.tag("vendors")
+        return 7
+
+    async def page(name: str) -> list[str]:
+        with poruwa.collect_tags() as tags:
+            poruwa.tag(name)
+            assert await remembered.get() == 7
+        return list(tags)
+
+    remembered = Remembered(load, lifetime_seconds=60)
+    names = [f"page:{number}" for number in range(20)]
+    pages = await asyncio.gather(*map(page, names))
+    assert pages == [[name, "venues", "vendors"] for name in names]
+    assert await page("later") == ["later", "venues", "vendors"]
 
 
 def test_icons_are_decoration_and_escaped() -> None:

@@ -1,19 +1,11 @@
-"""Static files and validators (requirement B10)."""
+"""Static files (requirement B10)."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from starlette.requests import Request
-
-from weddinglk.web.conditional import etag_of, is_not_modified, shared_response
 from weddinglk.web.static import STATIC_DIRECTORY, compact_css, load_static_files
-
-
-def request(method: str = "GET", **headers: str) -> Request:
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": method, "path": "/", "headers": raw})
 
 
 def test_names_change_with_content(tmp_path: Path) -> None:
@@ -54,22 +46,3 @@ def test_nothing_leads_to_a_third_party() -> None:
         if path.suffix == ".html":
             assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", text), path
             assert not re.search(r"<script(?![^>]*\ssrc=)", text), path
-
-
-def test_if_none_match() -> None:
-    """RFC 9110 section 13.1.2: weak comparison, lists, the star, safe methods only."""
-    etag = etag_of(b"x")
-    for field in (etag, f"W/{etag}", f'"a", {etag}', "*"):
-        assert is_not_modified(request(if_none_match=field), etag), field
-    assert not is_not_modified(request(if_none_match='"other"'), etag)
-    assert not is_not_modified(request("POST", if_none_match=etag), etag)
-    assert not is_not_modified(request(), etag)
-
-
-def test_errors_are_not_stored() -> None:
-    """B1: a page is revalidated, an error kept by nobody."""
-    page = shared_response(request(), b"x", "text/html")
-    assert page.headers["cache-control"] == "public, max-age=0, must-revalidate"
-    error = shared_response(request(if_none_match="*"), b"x", "text/html", status=404)
-    assert (error.status_code, error.headers["cache-control"]) == (404, "no-store")
-    assert "etag" not in error.headers
