@@ -52,7 +52,7 @@ class CacheHeadersMiddleware:
       FastAPI do; without its body a response gets no new entity tag.
     - ``If-Match`` and ranges are not looked at.
 
-    Costs 2 us a response and, for the entity tag, that of SHA-256: some 0.7 us a kilobyte.
+    Costs 4 us a response, 0.2 us a tag and, for the entity tag, SHA-256: 0.8 us a kilobyte.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -22,7 +22,7 @@ from weddinglk.web.texts import Texts, load_texts
 
 OVERVIEW_LIFETIME_SECONDS = 60.0  # totals: nobody notices a minute
 FEATURED_LIFETIME_SECONDS = 10.0  # full records: an edit shows soon
-_FEATURED = 8  # two full rows of four cards
+_FEATURED_VENUES, _FEATURED_VENDORS = 8, 4  # full rows of four cards
 ValueT = TypeVar("ValueT")
 
 TEMPLATES_DIRECTORY = Path(__file__).parent.parent / "templates"
@@ -115,7 +115,7 @@ def build_site(catalogue: Catalogue, *, build: str, public_url: str) -> Site:
         catalogue=catalogue,
         overview=Remembered(catalogue.overview, lifetime_seconds=OVERVIEW_LIFETIME_SECONDS),
         featured=Remembered(
-            partial(catalogue.featured, _FEATURED, _FEATURED),
+            partial(catalogue.featured, _FEATURED_VENUES, _FEATURED_VENDORS),
             lifetime_seconds=FEATURED_LIFETIME_SECONDS,
         ),
         templates={name: environment.get_template(name) for name in names},
