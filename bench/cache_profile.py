@@ -237,9 +237,12 @@ class _Steps:
         times["route"] = _each(route_request, exchanges)
         # What ``consult`` does at its end, first: an exchange that has ended cannot be served.
         stored = [(each, self._stored(each)) for each in exchanges]
-        lines = b"Age: 12\r\nCache-Status: poruwa; hit; ttl=7188\r\n"
+        now = time.time()
         times["serve"] = _each(
-            lambda pair: pair[0]._stored_head(b"200 OK", pair[1].block, lines, SMALL_BYTES), stored
+            lambda pair: (
+                b"%bX-Request-Id: %b\r\n\r\n" % (pair[1].hit_head(now), pair[0].request_id)
+            ),
+            stored,
         )
         head, body = b"x" * 420, page_body(SMALL_BYTES)
 
@@ -256,14 +259,16 @@ class _Steps:
         def consult() -> None:
             for exchange in exchanges:
                 client.exchange = exchange
-                cache.consult(exchange)
+                assert exchange.route.cache_rule is not None
+                cache.consult(exchange, exchange.route.cache_rule)
                 gateway.outbox.flush()
 
         times[CONSULT] = _timed(consult)
         return times
 
     def _stored(self, exchange: Exchange) -> Any:
-        primary = self._cache._primary(exchange)
+        rule = exchange.route.cache_rule
+        primary = rule.locate(exchange) if rule is not None else None
         assert primary is not None
         return self._cache.store.peek(primary)
 
