@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import CACHE, COHERENCE, EDGE, Setting
+from poruwa.config.setting import COHERENCE, EDGE, Setting
 
 YEAR_SECONDS = 31_536_000
 
@@ -47,7 +47,6 @@ class Lifetimes:
         Setting(
             least=0,
             most=YEAR_SECONDS,
-            brings=CACHE,
             zero="kept, asked about each time (no-cache with an ETag)",
             why="Out of reach of every purge.",
         ),
@@ -58,7 +57,7 @@ class Lifetimes:
     ] = None
     gateway_seconds: Annotated[
         float | None,
-        Setting(least=0, most=YEAR_SECONDS, brings=CACHE, why="The gateway's shared cache."),
+        Setting(least=0, most=YEAR_SECONDS, why="The gateway's shared cache."),
     ] = None
     memory_seconds: Annotated[
         float | None,
@@ -82,7 +81,6 @@ class DataClass:
     scope: Annotated[
         Scope,
         Setting(
-            brings=CACHE,
             why="shared: one copy for all; private: one per person, browser only; none: no-store.",
         ),
     ] = Scope.NONE
@@ -94,7 +92,6 @@ class DataClass:
         Setting(
             least=0,
             most=YEAR_SECONDS,
-            brings=CACHE,
             why="Served this long after its age while a new copy is fetched (RFC 5861); never "
             "after a change of its tags.",
         ),
@@ -104,7 +101,6 @@ class DataClass:
         Setting(
             least=0,
             most=YEAR_SECONDS,
-            brings=CACHE,
             why="Served this long after its age while the origin fails (RFC 5861).",
         ),
     ] = 0.0
@@ -142,19 +138,16 @@ class DataClass:
     ] = Unsure.ASK_ORIGIN
     dimensions: Annotated[
         tuple[str, ...],
-        Setting(form="name", brings=CACHE, why="Dimensions that make different copies."),
+        Setting(form="name", why="Dimensions that make different copies."),
     ] = ()
     query_parameters: Annotated[
         tuple[str, ...],
         Setting(
             form="query-name",
-            brings=CACHE,
             why="Query parameters that matter; all others are left out of the key.",
         ),
     ] = ()
-    immutable: Annotated[
-        bool, Setting(brings=CACHE, why="The URL changes with the content (RFC 8246).")
-    ] = False
+    immutable: Annotated[bool, Setting(why="The URL changes with the content (RFC 8246).")] = False
     bookings: Annotated[
         bool, Setting(why="Holds promises to people: never write-behind, never stale.")
     ] = False
@@ -165,7 +158,7 @@ class DataClass:
         ),
     ] = False
     largest_bytes: Annotated[
-        int, Setting(least=1, most=1 << 30, brings=CACHE, why="Larger things pass, unkept.")
+        int, Setting(least=1, most=1 << 30, why="Larger things pass, unkept.")
     ] = 8 << 20
 
 
@@ -179,32 +172,28 @@ class Dimension:
     name: Annotated[str, Setting(form="name", why="Named by classes.")]
     path: Annotated[
         str | None,
-        Setting(form="name", brings=CACHE, why="The route's segment {name}; asked first."),
+        Setting(form="name", why="The route's segment {name}; asked first."),
     ] = None
     query: Annotated[
         str | None,
-        Setting(form="query-name", brings=CACHE, why="The query parameter; asked second."),
+        Setting(form="query-name", why="The query parameter; asked second."),
     ] = None
-    cookie: Annotated[
-        str | None, Setting(form="token", brings=CACHE, why="The cookie; asked third.")
-    ] = None
-    header: Annotated[
-        str | None, Setting(form="header", brings=CACHE, why="The request header; asked last.")
-    ] = None
+    cookie: Annotated[str | None, Setting(form="token", why="The cookie; asked third.")] = None
+    header: Annotated[str | None, Setting(form="header", why="The request header; asked last.")] = (
+        None
+    )
     values: Annotated[
         tuple[str, ...],
-        Setting(
-            empty=False, brings=CACHE, why="Every copy is one of these: few, or nothing is hit."
-        ),
+        Setting(empty=False, why="Every copy is one of these: few, or nothing is hit."),
     ]
-    default: Annotated[str, Setting(brings=CACHE, why="For requests that name none of them.")]
+    default: Annotated[str, Setting(why="For requests that name none of them.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayCache:
     """The gateway's shared cache as a whole."""
 
-    enabled: Annotated[bool, Setting(brings=CACHE, why="Classes decide what is kept.")] = True
+    enabled: Annotated[bool, Setting(why="Classes decide what is kept.")] = True
     follow_origin: Annotated[
         bool,
         Setting(
@@ -213,9 +202,5 @@ class GatewayCache:
         ),
     ] = False
     memory_bytes: Annotated[
-        int, Setting(least=1 << 20, most=1 << 40, brings=CACHE, why="Per worker, bodies and keys.")
+        int, Setting(least=1 << 20, most=1 << 40, why="Per worker, bodies and keys.")
     ] = 256 << 20
-    promotion_threshold: Annotated[
-        int,
-        Setting(least=1, most=3, brings=CACHE, why="S3-FIFO: hits that make an entry stay."),
-    ] = 1

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Which later stage of the work brings what the schema already holds.
-CACHE: Final = "the gateway cache stage"
 COHERENCE: Final = "the coherence stage (application caches, bus, invalidation)"
 SESSIONS: Final = "the sessions and security stage"
 EDGE: Final = "the CDN and images stage"

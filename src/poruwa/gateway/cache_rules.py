@@ -271,9 +271,9 @@ class CacheClass(CacheRule):
             [name.encode() for name in data_class.query_parameters]
             + [each.query for each in self._dimensions if each.query is not None]
         )
-        self._varies_on = frozenset(
-            [each.header for each in self._dimensions if each.header is not None]
-        )
+        # Also those that the path says: the origin is not sent the field then, and cannot vary.
+        headers = [dimensions[name].header for name in data_class.dimensions]
+        self._varies_on = frozenset([each.lower().encode() for each in headers if each])
         lifetimes = data_class.lifetimes
         self._lifetime = lifetimes.gateway_seconds or 0.0
         self._stale_while_revalidate = data_class.stale_while_revalidate_seconds
@@ -285,8 +285,9 @@ class CacheClass(CacheRule):
         )
         if policy.cdn.provider is not CdnProvider.NONE and lifetimes.cdn_seconds:
             self._client_lines += b"\r\nCDN-Cache-Control: max-age=%d" % int(lifetimes.cdn_seconds)
-        if self._varies_on:
-            self._client_lines += b"\r\nVary: " + b", ".join(sorted(self._varies_on))
+        asked = sorted([each.header.title() for each in self._dimensions if each.header])
+        if asked:
+            self._client_lines += b"\r\nVary: " + b", ".join(asked)
 
     def locate(self, exchange: Exchange) -> bytes | None:
         path = exchange.path
@@ -433,6 +434,25 @@ def rule_of(route: Route, policy: Policy) -> CacheRule | None:
     if data_class.scope is not Scope.SHARED or not data_class.lifetimes.gateway_seconds:
         return None
     return CacheClass(route, data_class, policy)
+
+
+def client_control_of(route: Route, policy: Policy) -> bytes:
+    """Return the Cache-Control line of what a class's routes answer unkept, if they say nothing.
+
+    Private things may stay in the browser of whom they are for; of a shared class only what could
+    not be shared comes this way.
+    """
+    data_class = next((each for each in policy.classes if each.name == route.data_class), None)
+    if data_class is None:
+        return b""
+    seconds = data_class.lifetimes.browser_seconds
+    if data_class.scope is Scope.SHARED:
+        said = b"no-cache"
+    elif data_class.scope is Scope.NONE or seconds is None:
+        said = b"no-store"
+    else:
+        said = b"private, max-age=%d" % int(seconds) if seconds else b"private, no-cache"
+    return b"Cache-Control: " + said + b"\r\n"
 
 
 def primary_path(primary: bytes) -> bytes:

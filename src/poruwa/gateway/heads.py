@@ -71,6 +71,9 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += _affinity_line(exchange, head)
     if exchange.response_lines:
         lines += exchange.response_lines
+    said = exchange.route.client_control
+    if said and head.field(b"cache-control") is None:
+        lines += said
     if exchange.head.timing is not None:
         lines += timing_line(exchange, head.status)
     block = _passed_on(

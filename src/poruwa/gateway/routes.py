@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.config.model import Hedge, Host, Policy, Route
 from poruwa.gateway.balancer import Pool
-from poruwa.gateway.cache_rules import rule_of
+from poruwa.gateway.cache_rules import client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
@@ -30,6 +30,7 @@ class GatewayRoute:
         "affinity",
         "body_bytes",
         "cache_rule",
+        "client_control",
         "cors",
         "first_byte_seconds",
         "has_learned",
@@ -63,6 +64,7 @@ class GatewayRoute:
             else None
         )
         self.cache_rule = rule_of(route, policy)
+        self.client_control = client_control_of(route, policy)
         self.redirect = route.redirect
         self.rewrite = route.rewrite
         self.latency = LatencyHistogram(0.0)
