@@ -52,6 +52,11 @@ HEURISTIC_SHARE: Final = 0.1
 MAX_HEURISTIC_SECONDS: Final = 86_400.0
 """From a day on RFC 7234 wanted a warning on a guess; we do not guess further."""
 
+DISCONNECTED_SECONDS: Final = 86_400.0
+"""How long after its lifetime a response stands in for an origin that gives no answer at all, if it
+has not said so itself. RFC 9111 section 4.2.4 lets a disconnected cache serve stale, without a
+limit; what is a day too old is not worth more than the error."""
+
 
 class StoreDecision(Enum):
     """Whether a response may be kept, or the first reason why not."""
@@ -500,7 +505,9 @@ def may_serve_stale_on_error(
     Args:
         request: its directives; its stale-if-error widens the origin's (RFC 5861 section 4), its
             no-cache forbids (section 5.2.1.4). ``NO_DIRECTIVES`` where clients have no say.
-        default_seconds: the window where the origin names none.
+        default_seconds: the window where the origin names none: ``DISCONNECTED_SECONDS`` where it
+            gave no answer; for an answer that is an error (section 4.3.3) 0, as only stale-if-error
+            is leave to hide it.
     """
     if stored.no_cache or request.no_cache or request.no_cache_fields:
         return False

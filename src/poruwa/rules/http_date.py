@@ -12,11 +12,15 @@ _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _LONG_DAY = rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-# Senders use the first; RFC 9110 has recipients take the other two as well.
-_FORMS = (
-    re.compile(_DAY + rb", (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + rb" GMT"),
-    re.compile(_LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + rb" GMT"),
-    re.compile(_DAY + rb" " + _MONTH + rb" (?P<day>[ \d]\d) " + _TIME + rb" (?P<year>\d{4})"),
+# Senders use the first; RFC 9110 has recipients take the other two as well. Case is theirs to keep,
+# and not ours to insist on (RFC 9111 section 4.2).
+_FORMS = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (
+        _DAY + rb", (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + rb" GMT",
+        _LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + rb" GMT",
+        _DAY + rb" " + _MONTH + rb" (?P<day>[ \d]\d) " + _TIME + rb" (?P<year>\d{4})",
+    )
 )
 
 
@@ -39,7 +43,7 @@ def parse_http_date(value: bytes, *, now: float) -> int | None:
     try:
         moment = datetime(
             year,
-            _MONTHS.index(match["month"]) + 1,
+            _MONTHS.index(match["month"].capitalize()) + 1,
             int(match["day"]),
             int(match["hour"]),
             int(match["minute"]),

@@ -33,7 +33,9 @@ NEVER_STORED: Final = frozenset(
 )
 """Response fields that are not stored."""
 
-NEVER_UPDATED: Final = frozenset((b"content-length", b"content-encoding", b"content-range"))
+NEVER_UPDATED: Final = frozenset(
+    (b"content-length", b"content-encoding", b"content-range", b"content-md5", b"content-digest")
+)
 """Fields of the stored response that its bytes decide; see ``updated_lines``."""
 
 
@@ -73,6 +75,7 @@ def updated_lines(
     - Content-Length, which section 3.2 names: it counts the stored bytes;
     - Content-Encoding: the bytes are stored as they came. The same coding changes nothing, and
       with another one no client could read them;
+    - Content-MD5 and Content-Digest (RFC 9530): they are of the stored bytes, likewise;
     - Content-Range, which section 3.2 allows to drop: the cache itself keeps track of which part
       of the whole it has, and a 304 has none;
     - a strong ETag in place of the same tag stored weak: that these very bytes deserve it has not

@@ -17,6 +17,7 @@ NOW = 1_767_225_600.0  # 2026-01-01
         b"Sun, 06 Nov 1994 08:49:37 GMT",
         b"Sunday, 06-Nov-94 08:49:37 GMT",
         b"Sun Nov  6 08:49:37 1994",
+        b"SUN, 06 nOV 1994 08:49:37 gmt",  # RFC 9111 section 4.2: in any case
     ],
 )
 def test_the_three_forms(value: bytes) -> None:
@@ -48,7 +49,7 @@ def test_leap_second_is_taken() -> None:
         b"Sun, 06 Nov 1994 25:49:37 GMT",
         b"Sun, 31 Jun 1994 08:49:37 GMT",
         b"Sun, 6 Nov 1994 08:49:37 GMT",
-        b"sun, 06 nov 1994 08:49:37 gmt",
+        b"Sun, 06 Nov 1994 08:49:37 UTC",
         b"Sun, 06 Nov 0000 08:49:37 GMT",
         b" Sun, 06 Nov 1994 08:49:37 GMT",
     ],

@@ -87,6 +87,12 @@ def test_order_spelling_and_repetition_are_stored() -> None:
         pytest.param([], [(b"Content-Encoding", b"gzip")], [], id="3.2-no-coding-for-plain-bytes"),
         pytest.param([], [(b"Content-Range", b"bytes 0-1/2")], [], id="3.2-content-range"),
         pytest.param(
+            [(b"Content-MD5", b"rL0Y"), (b"Content-Digest", b"sha-256=:AA==:")],
+            [(b"Content-MD5", b"N7Ud"), (b"Content-Digest", b"sha-256=:BB==:")],
+            [(b"Content-MD5", b"rL0Y"), (b"Content-Digest", b"sha-256=:AA==:")],
+            id="3.2-digests-of-the-stored-bytes",
+        ),
+        pytest.param(
             [(b"Content-Type", b"text/plain")],
             [(b"Content-Type", b"text/html")],
             [(b"Content-Type", b"text/html")],
