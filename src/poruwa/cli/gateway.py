@@ -81,7 +81,8 @@ def gateway(
         wanted = read_policy(
             policy, listen=listen or [], upstreams=upstream or [], workers=workers, admin=admin
         )
-        return with_cache(with_control(wanted, control, state), is_wanted=cache)
+        wanted = with_control(wanted, control, state)
+        return with_cache(wanted, is_wanted=cache, is_alone=policy is None)
 
     source = PolicySource(
         read=read,

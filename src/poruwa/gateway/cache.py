@@ -22,6 +22,7 @@ joined (``rules.changes``).
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
@@ -29,14 +30,27 @@ from poruwa.gateway.cache_rules import CacheRule
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.fill import Fill
 from poruwa.gateway.heads import NOT_IN_BLOCK
+from poruwa.gateway.parts import (
+    PART_MARK,
+    PART_NAMES,
+    PartFill,
+    RestFill,
+    StoredPart,
+    answer_from_part,
+    answer_ranges,
+    is_range_alone,
+    rest_of,
+)
 from poruwa.gateway.stored import StoredResponse, Variants, hit_lines, lines_of
 from poruwa.net.head import AUTHORIZATION, CONDITION, IF_NONE_MATCH, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
+from poruwa.rules.cache_groups import parse_groups
 from poruwa.rules.cache_status import (
     FWD_BYPASS,
     FWD_METHOD,
     FWD_MISS,
+    FWD_PARTIAL,
     FWD_REQUEST,
     FWD_STALE,
     FWD_URI_MISS,
@@ -44,11 +58,16 @@ from poruwa.rules.cache_status import (
     cache_status_member,
 )
 from poruwa.rules.changes import Changes
-from poruwa.rules.conditional import Representation, select
+from poruwa.rules.conditional import select
 from poruwa.rules.freshness import ReuseAction, decide_reuse, may_serve_stale_on_error
-from poruwa.rules.invalidation import invalidated_keys, is_safe, normalise_origin
+from poruwa.rules.invalidation import answers_get, invalidated_keys, is_safe, normalise_origin
 from poruwa.rules.partial import format_content_range
-from poruwa.rules.stored_response import revalidation_fields, selects, updated_lines
+from poruwa.rules.stored_response import (
+    matches_head,
+    revalidation_fields,
+    selects,
+    updated_lines,
+)
 from poruwa.rules.vary import variant_key
 from poruwa.stores.entry import Entry
 from poruwa.stores.s3fifo import S3Fifo
@@ -61,12 +80,14 @@ if TYPE_CHECKING:
 PASS_SECONDS: Final = 10.0  # how long it is remembered that something is not for all
 PASSES_KEPT: Final = 10_000
 LARGEST_BYTES: Final = 64 << 20
+_RECLAIMED: Final = 200  # entries a time: about a millisecond
 _NAME: Final = b"poruwa"
 _NO_LENGTH: Final = -2
 _NO_CONTENT: Final = frozenset((204, 304))
 _OTHER_PART: Final = 1 << CONDITION | 1 << RANGE
 _PART: Final = _OTHER_PART | 1 << IF_NONE_MATCH
-_ALONE: Final = 1 << AUTHORIZATION | 1 << RANGE
+_RANGE: Final = 1 << RANGE
+_CREDENTIALS: Final = 1 << AUTHORIZATION
 URL_TAG: Final = b"url\n"
 """Before a URL that has changed; no tag begins so."""
 
@@ -155,7 +176,8 @@ class GatewayCache:
         method = exchange.method
         head = exchange.head
         if method != b"GET" and method != b"HEAD":
-            exchange.is_invalidating = not is_safe(method)
+            if not is_safe(method):
+                exchange.observer = partial(self.on_unsafe, rule)
             return self._pass(exchange, FWD_METHOD)
         if exchange.framing != 0 or exchange.is_upgrade:
             return self._pass(exchange, FWD_BYPASS)
@@ -167,9 +189,19 @@ class GatewayCache:
         directives = rule.directives(head)
         wants_part = head.has_any(_PART)
         entry = self.store.get(key)
+        part: StoredPart | None = None
         now = time.time()
         if entry is None:
-            reason = FWD_VARY_MISS if variants is not None else FWD_URI_MISS
+            reason = FWD_URI_MISS
+            if variants is not None:
+                reason = FWD_VARY_MISS
+                held = self.store.get(key + PART_MARK)
+                if isinstance(held, StoredPart):
+                    if answer_from_part(exchange, held, directives, now):
+                        self._count("hit")
+                        return True
+                    part = held
+                    reason = FWD_PARTIAL
         elif rule.needs_origin(head):
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
@@ -193,14 +225,18 @@ class GatewayCache:
                 return True
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         if directives.only_if_cached:
+            member = cache_status_member(_NAME, hit=False, detail=b"only-if-cached")
+            exchange.response_lines += _status_line(member)
             exchange.answer_error(504)
             return True
         if (
             (entry is None and self._passing.get(primary, 0.0) > now)
             or directives.no_store
             or rule.needs_origin(head)
-            or (not rule.is_anonymous and (method == b"HEAD" or head.has_any(_ALONE)))
+            or (not rule.is_anonymous and method == b"HEAD")
         ):
+            if entry is not None and method == b"HEAD":
+                exchange.observer = partial(self.update_by_head, entry, rule)
             return self._pass(exchange, reason)
         plan = CachePlan(
             primary,
@@ -211,19 +247,43 @@ class GatewayCache:
             wants_part=wants_part or method == b"HEAD",
         )
         plan.forwarded = reason
-        self._fetch(exchange, entry, plan)
+        if (
+            not rule.is_anonymous
+            and head.has_any(_RANGE)
+            and (entry is None or not (entry.etag or entry.last_modified_text))
+        ):
+            if not is_range_alone(head):
+                return self._pass(exchange, reason)
+            plan.wants_part = False  # what comes is what was asked for
+            self._fetch_part(exchange, plan)
+        else:
+            self._fetch(exchange, entry, part, plan)
         return True
 
-    def _fetch(self, exchange: Exchange, entry: StoredResponse | None, plan: CachePlan) -> None:
+    def _fetch_part(self, exchange: Exchange, plan: CachePlan) -> None:
+        """Have the origin answer for a range."""
+        self._count("miss")
+        fill = PartFill(self, plan, as_of=self.changes.position)
+        fill.join(exchange, plan)
+        fill.begin(exchange, b"", PART_NAMES)
+
+    def _fetch(
+        self,
+        exchange: Exchange,
+        entry: StoredResponse | None,
+        part: StoredPart | None,
+        plan: CachePlan,
+    ) -> None:
         """Read along with a fetch under way, or begin one."""
-        fill = self.fills.get(plan.key)
+        is_listed = plan.rule.is_anonymous or not exchange.head.has_any(_CREDENTIALS)
+        fill = self.fills.get(plan.key) if is_listed else None
         if fill is not None and not plan.directives.no_cache and self.is_present(fill):
             plan.is_collapsed = True
             self._count("joined")
             fill.join(exchange, plan)
             return
         self._count("miss")
-        fill, lines = self._new_fill(entry, plan)
+        fill, lines = self._new_fill(entry, part, plan, is_listed=is_listed)
         fill.join(exchange, plan)
         fill.begin(exchange, lines)
 
@@ -240,15 +300,33 @@ class GatewayCache:
             self._count("refresh")
             plan = CachePlan(primary, key, NO_DIRECTIVES, exchange.route, rule, wants_part=False)
             plan.forwarded = FWD_STALE
-            fill, lines = self._new_fill(entry, plan)
+            fill, lines = self._new_fill(entry, None, plan, is_listed=True)
             fill.begin(exchange, lines)
 
-    def _new_fill(self, entry: StoredResponse | None, plan: CachePlan) -> tuple[Fill, bytes]:
-        """Return a fill that requests may join, and the lines that validate what is stored."""
-        lines = b""
-        if entry is not None:
-            lines = revalidation_fields(entry.etag or None, entry.last_modified_text or None)
-        self.fills[plan.key] = fill = Fill(self, plan, entry, as_of=self.changes.position)
+    def _new_fill(
+        self,
+        entry: StoredResponse | None,
+        part: StoredPart | None,
+        plan: CachePlan,
+        *,
+        is_listed: bool,
+    ) -> tuple[Fill, bytes]:
+        """Return a fill, and the lines that validate what is stored, or ask for what is missing.
+
+        Args:
+            is_listed: whether others may join it.
+        """
+        position = self.changes.position
+        lines = rest_of(part, plan.directives, time.time()) if part is not None else b""
+        fill: Fill
+        if part is not None and lines:
+            fill = RestFill(self, plan, part, as_of=position, is_listed=is_listed)
+        else:
+            if entry is not None:
+                lines = revalidation_fields(entry.etag or None, entry.last_modified_text or None)
+            fill = Fill(self, plan, entry, as_of=position, is_listed=is_listed)
+        if is_listed:
+            self.fills[plan.key] = fill
         return fill, lines
 
     def is_present(self, fill: Fill, tags: tuple[bytes, ...] | None = None) -> bool:
@@ -284,7 +362,7 @@ class GatewayCache:
             del self.fills[fill.plan.key]
 
     def entry_for(
-        self, fill: Fill, head: ResponseHead, now: float
+        self, fill: Fill, head: ResponseHead, now: float, *, is_part: bool = False
     ) -> tuple[StoredResponse | None, bool]:
         """Return the entry, yet without a body, that an answer makes; None if it is not kept.
 
@@ -300,6 +378,7 @@ class GatewayCache:
             directives=plan.directives,
             asked_at=fill.asked_at,
             now=now,
+            is_part=is_part,
         )
         if entry is not None:
             entry.as_of = fill.as_of
@@ -314,6 +393,8 @@ class GatewayCache:
         elif variants.names != entry.vary:
             for key in list(variants.keys):  # of another way to vary: not found any more
                 self.store.remove(key)
+        elif entry.key + PART_MARK in variants.keys:
+            self.store.remove(entry.key + PART_MARK)
         variants.names = entry.vary
         if self.store.put(entry):
             self.tags.add(entry)
@@ -332,8 +413,26 @@ class GatewayCache:
         """
         if not selects(stored.etag or None, stored.last_modified_text or None, head.fields):
             return None
-        rule = fill.plan.rule
-        lines = updated_lines(lines_of(stored.block), rule.kept_lines(head.lines()))
+        entry = self._updated(stored, head, fill.plan.rule, asked_at=fill.asked_at, now=now)
+        entry.as_of = fill.as_of
+        self._count("validated")
+        if self.is_present(fill, entry.tags):
+            self.keep(entry)
+        return entry
+
+    def _updated(
+        self,
+        stored: StoredResponse,
+        head: ResponseHead,
+        rule: CacheRule,
+        *,
+        asked_at: float,
+        now: float,
+    ) -> StoredResponse:
+        """Return what is stored with the fields of a newer answer (RFC 9111 section 3.2)."""
+        lines = updated_lines(
+            lines_of(stored.block), rule.kept_lines(head.lines()), head.connection_options()[2]
+        )
         fields: dict[bytes, bytes] = {}
         for name, value in lines:
             fields[name] = fields[name] + b", " + value if name in fields else value
@@ -346,16 +445,18 @@ class GatewayCache:
         )
         entry.vary = stored.vary
         entry.tags = stored.tags
-        entry.as_of = fill.as_of
+        entry.as_of = stored.as_of
         entry.body = stored.body
-        entry.take(rule.facts(stored.status, fields, asked_at=fill.asked_at, now=now), fields, now)
-        self._count("validated")
-        if self.is_present(fill, entry.tags):
-            self.keep(entry)
+        entry.take(rule.facts(stored.status, fields, asked_at=asked_at, now=now), fields, now)
         return entry
 
-    def on_not_stored(self, fill: Fill) -> None:
-        """Remember that an answer is not for all; what was stored is no longer the answer."""
+    def on_not_stored(self, fill: Fill, status: int) -> None:
+        """Remember that an answer is not for all; what was stored is no longer the answer.
+
+        An answer to one client's credentials, and an origin that fails, say nothing of that.
+        """
+        if not fill.is_listed or status >= 500:
+            return
         self.store.remove(fill.plan.key)
         if len(self._passing) >= PASSES_KEPT:
             self._passing.clear()
@@ -368,13 +469,17 @@ class GatewayCache:
         return entry.key == entry.primary + b"\n" + variant_key(entry.vary, exchange.head.fields)
 
     def miss_lines(self, plan: CachePlan, status: int, *, stored: bool) -> bytes:
-        """Return the Cache-Status line of an answer that comes from the origin."""
+        """Return the Cache-Status line of an answer for which the origin was asked.
+
+        Args:
+            status: of the origin's answer; 0 for none.
+        """
         return _status_line(
             cache_status_member(
                 _NAME,
                 hit=False,
                 fwd=plan.forwarded,
-                fwd_status=status,
+                fwd_status=status or None,
                 stored=stored,
                 collapsed=plan.is_collapsed,
             )
@@ -389,26 +494,78 @@ class GatewayCache:
         lines += self.miss_lines(plan, status, stored=True)
         self._serve(exchange, entry, lines, now, wants_part=plan.wants_part)
 
-    def may_serve_stale(self, entry: StoredResponse, plan: CachePlan, now: float) -> bool:
-        """Whether a stale response may be served while the origin fails."""
+    def may_serve_stale(
+        self, entry: StoredResponse, plan: CachePlan, now: float, *, is_answered: bool
+    ) -> bool:
+        """Whether a stale response may be served while the origin fails, or does not answer."""
         return may_serve_stale_on_error(
-            entry.present_facts(), plan.directives, now, default_seconds=0.0
+            entry.present_facts(),
+            plan.directives,
+            now,
+            default_seconds=0.0 if is_answered else plan.rule.disconnected_seconds,
         )
 
     def serve_stale(
-        self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float
+        self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float, status: int
     ) -> None:
-        """Answer with a stale response: the origin failed."""
+        """Answer with a stale response: the origin failed; ``status`` as for ``miss_lines``."""
         self._count("stale-if-error")
-        self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=plan.wants_part)
+        lines = b"Age: %d\r\n" % entry.age(now)
+        lines += self.miss_lines(plan, status, stored=False)
+        self._serve(exchange, entry, lines, now, wants_part=plan.wants_part)
 
     # Changes.
 
-    def invalidate(self, exchange: Exchange, head: ResponseHead) -> None:
-        """Forget what an unsafe request has changed (RFC 9111 section 4.4)."""
+    def on_unsafe(
+        self, rule: CacheRule, exchange: Exchange, head: ResponseHead, body: bytes | None
+    ) -> None:
+        """Forget what an unsafe request has changed, and keep what it says has come of it.
+
+        Args:
+            body: of the answer, where all of it is here.
+        """
         origin = normalise_origin(b"https" if exchange.is_secure else b"http", exchange.head.host)
         if origin is None:
             return
+        self.invalidate(exchange, head, origin)
+        if (
+            body is not None
+            and not rule.is_anonymous
+            and answers_get(
+                exchange.method,
+                head.status,
+                origin=origin,
+                target=exchange.target,
+                fields=head.fields,
+            )
+        ):
+            self._keep_of_post(rule, exchange, head, body)
+
+    def _keep_of_post(
+        self, rule: CacheRule, exchange: Exchange, head: ResponseHead, body: bytes
+    ) -> None:
+        """Keep the answer to a POST for the GETs that follow (RFC 9110 section 9.3.3)."""
+        primary = rule.locate(exchange)
+        if primary is None or len(body) > min(self.largest_bytes, rule.largest_bytes):
+            return
+        now = time.time()
+        entry, _ = rule.entry(
+            primary,
+            primary,
+            head,
+            route=exchange.route,
+            request=exchange.head,
+            directives=rule.directives(exchange.head),
+            asked_at=now - (self._gateway.loop.time() - exchange.started_at),
+            now=now,
+        )
+        if entry is not None and entry.is_fresh(now):
+            entry.as_of = self.changes.position
+            entry.body = body
+            self.keep(entry)
+
+    def invalidate(self, exchange: Exchange, head: ResponseHead, origin: bytes) -> None:
+        """Forget what an unsafe request has changed (RFC 9111 section 4.4, RFC 9875)."""
         for key in invalidated_keys(
             exchange.method,
             head.status,
@@ -417,6 +574,41 @@ class GatewayCache:
             fields=head.fields,
         ):
             self.forget(key[0] + key[1])
+        if 200 <= head.status < 400:
+            groups = parse_groups(head.fields.get(b"cache-group-invalidation"))
+            if groups:
+                self.forget_tags(tuple([origin + b"\n" + group for group in groups]))
+
+    def forget_tags(self, tags: tuple[bytes, ...]) -> int:
+        """Let nothing stored with one of ``tags`` be served again; return how many that were."""
+        self.changes.note(tags)
+        killed = sum([self.tags.kill(tag) for tag in tags])
+        if killed:
+            self._gateway.loop.call_soon(self._reclaim)
+        return killed
+
+    def _reclaim(self) -> None:
+        """Free what was killed, a slice at a time, between requests."""
+        if self.tags.reclaim(_RECLAIMED):
+            self._gateway.loop.call_soon(self._reclaim)
+
+    def update_by_head(
+        self,
+        entry: StoredResponse,
+        rule: CacheRule,
+        exchange: Exchange,
+        head: ResponseHead,
+        _body: bytes | None,
+    ) -> None:
+        """Bring what is stored of a GET up to date with the answer to a HEAD (section 4.3.5)."""
+        if head.status != 200 or entry.status != 200 or self.store.peek(entry.key) is not entry:
+            return
+        now = time.time()
+        if matches_head(entry.etag, entry.last_modified_text, len(entry.body), head.fields):
+            waited = exchange.gateway.loop.time() - exchange.started_at
+            self.keep(self._updated(entry, head, rule, asked_at=now - waited, now=now))
+        else:
+            entry.expires_at = min(entry.expires_at, now)
 
     def forget(self, primary: bytes) -> int:
         """Let nothing stored of a URL be served again; return how many entries that were."""
@@ -465,7 +657,7 @@ class GatewayCache:
         chosen = select(
             exchange.method,
             exchange.head.fields,
-            Representation(size=length, etag=entry.etag, last_modified=entry.last_modified),
+            entry.representation(),
             now=now,
             for_cache=True,
         )
@@ -483,7 +675,7 @@ class GatewayCache:
             exchange.answer_stored(416, b"416 Range Not Satisfiable", b"", lines, b"", 0)
         elif chosen.status == 412:
             exchange.answer_stored(412, b"412 Precondition Failed", b"", lines, b"", 0)
-        else:
+        elif not exchange.head.has_any(_RANGE) or not answer_ranges(exchange, entry, lines, now):
             exchange.answer_stored(
                 200, entry.status_text, block, lines, b"" if is_head else body, length
             )

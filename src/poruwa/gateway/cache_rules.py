@@ -36,6 +36,7 @@ from poruwa.rules.cache_class import (
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
 from poruwa.rules.cache_groups import parse_groups
 from poruwa.rules.freshness import (
+    DISCONNECTED_SECONDS,
     LifetimeSource,
     ResponseControl,
     StoreDecision,
@@ -73,6 +74,7 @@ class CacheRule:
     __slots__ = ("_origins", "_origins_secure", "largest_bytes", "name")
 
     is_anonymous = False
+    disconnected_seconds = 0.0
 
     def __init__(self, name: str, largest_bytes: int) -> None:
         self.name = name
@@ -115,10 +117,14 @@ class CacheRule:
         directives: Directives,
         asked_at: float,
         now: float,
+        is_part: bool = False,
     ) -> tuple[StoredResponse | None, bool]:
         """Return the entry, yet without a body, that an answer makes, or None if it is not kept.
 
         The second says whether an answer that is not kept might differ from client to client.
+
+        Args:
+            is_part: a 206 may be kept, as the part of a 200; else it is not.
         """
         raise NotImplementedError
 
@@ -150,6 +156,8 @@ class FollowOrigin(CacheRule):
     """RFC 9111, as the origin says."""
 
     __slots__ = ()
+
+    disconnected_seconds = DISCONNECTED_SECONDS
 
     def locate(self, exchange: Exchange) -> bytes | None:
         origin = self.origin_of(exchange)
@@ -194,12 +202,13 @@ class FollowOrigin(CacheRule):
         directives: Directives,
         asked_at: float,
         now: float,
+        is_part: bool = False,
     ) -> tuple[StoredResponse | None, bool]:
         fields = head.fields
         control = response_control(fields)
         decision = is_storable(
             method=b"GET",
-            status=head.status,
+            status=200 if is_part and head.status == 206 else head.status,
             request=directives,
             has_authorization=b"authorization" in request.fields,
             fields=fields,
@@ -334,6 +343,7 @@ class CacheClass(CacheRule):
         directives: Directives,
         asked_at: float,
         now: float,
+        is_part: bool = False,
     ) -> tuple[StoredResponse | None, bool]:
         fields = head.fields
         decision = decide_class(

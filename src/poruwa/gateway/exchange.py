@@ -87,7 +87,6 @@ class Exchange:
         "head",
         "identity",
         "instance",
-        "is_invalidating",
         "is_safe",
         "is_secure",
         "is_status_retried",
@@ -95,6 +94,7 @@ class Exchange:
         "keep_alive",
         "method",
         "nominated",
+        "observer",
         "path",
         "pool",
         "queued_seconds",
@@ -135,7 +135,9 @@ class Exchange:
         )
         self.client_address = client.peer_host or "unix"
         self.is_secure = False
-        self.is_invalidating = False  # what is stored of its target, once it succeeds
+        # Told of the answer before the client is, with its body where all of it is here: what is
+        # stored may depend on it.
+        self.observer: Callable[[Exchange, ResponseHead, bytes | None], None] | None = None
         self.forwarding = b""  # lines for the instance: whom it serves
         self.identity = b""  # lines for the instance: request id and trace
         self.response_lines = b""  # lines that stages add to the response
@@ -355,7 +357,11 @@ class Exchange:
         gateway = self.gateway
         if self.is_safe:
             gateway.late_tries.watch(attempt, now)
-        replayable = self._body is not None and self._may_be_sent_twice()
+        replayable = (
+            self._body is not None
+            and self._may_be_sent_twice()
+            and not (gateway.retries_once and self.tries > 1)
+        )
         instance.connections.acquire(attempt, now=now, replayable=replayable)
         if attempt.connection is not None or attempt.is_settled:
             return
@@ -529,10 +535,8 @@ class Exchange:
         self, attempt: Attempt, head: ResponseHead, framing: int, body: bytes, *, complete: bool
     ) -> None:
         """Send the answer's head and first bytes to the client."""
-        if self.is_invalidating and 200 <= head.status < 400:
-            cache = self.gateway.cache
-            assert cache is not None
-            cache.invalidate(self, head)
+        if self.observer is not None:
+            self.observer(self, head, body if complete else None)
         if framing < 0:  # chunked or until close: our own chunks, or until close for HTTP/1.0
             self._chunked_to_client = self.head.minor_version == 1
             self._close_delimited = not self._chunked_to_client
@@ -776,8 +780,9 @@ class Exchange:
         if decision.is_retry:
             # An instance that closes an idle connection as we use it is nobody's failure: such a
             # try is free, the instance may have the next one too, and each one uses up one more
-            # kept connection, so that they end.
-            if reused and kind is FailureKind.CLOSED:
+            # kept connection, so that they end. Where one retry is all there is, whatever for
+            # (RFC 9110 section 9.2.2), it is made on a new connection.
+            if reused and kind is FailureKind.CLOSED and not gateway.retries_once:
                 self.attempts.remove(attempt)
                 self.tries -= 1
                 gateway.metrics.retried("idle-close")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.stored import StoredResponse
 
 # The fill asks for the whole, with the cache's validators, and says the rest in one way.
-_ITS_OWN = frozenset(
+ITS_OWN = frozenset(
     (b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
      b"if-unmodified-since", b"range")
 )  # fmt: skip
@@ -85,7 +85,14 @@ class FillExchange(Exchange):
 
     __slots__ = ("fill",)
 
-    def __init__(self, fill: Fill, client: FillClient, leader: Exchange, lines: bytes) -> None:
+    def __init__(
+        self,
+        fill: Fill,
+        client: FillClient,
+        leader: Exchange,
+        lines: bytes,
+        own_names: frozenset[bytes],
+    ) -> None:
         super().__init__(leader.gateway, client, fill.request, 0)
         client.exchange = self
         self.fill = fill
@@ -98,7 +105,7 @@ class FillExchange(Exchange):
         self.forwarding, own_lines = fill.plan.rule.fill_lines(leader)
         self.identity = leader.identity + own_lines + lines
         self.request_id = leader.request_id
-        self.nominated = _ITS_OWN if self.nominated is None else self.nominated | _ITS_OWN
+        self.nominated = own_names if self.nominated is None else self.nominated | own_names
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:
         self.status = status
@@ -173,6 +180,8 @@ class Fill:
         plan: how the request that caused it is cached.
         stored: what is to be revalidated; None for nothing.
         as_of: position of the changes when it was begun.
+        is_listed: whether others may join it, and its answer says what they would get. Not where
+            it was asked with a client's credentials, or for a part.
 
     Attributes:
         request: what the origin is asked.
@@ -180,6 +189,8 @@ class Fill:
     """
 
     __slots__ = (
+        "_age_line",
+        "_asked_status",
         "_block",
         "_bytes",
         "_cache",
@@ -196,6 +207,8 @@ class Fill:
         "_status_text",
         "as_of",
         "asked_at",
+        "asks_whole",
+        "is_listed",
         "is_stored",
         "plan",
         "request",
@@ -206,13 +219,21 @@ class Fill:
     request: RequestHead
 
     def __init__(
-        self, cache: GatewayCache, plan: CachePlan, stored: StoredResponse | None, *, as_of: int
+        self,
+        cache: GatewayCache,
+        plan: CachePlan,
+        stored: StoredResponse | None,
+        *,
+        as_of: int,
+        is_listed: bool = True,
     ) -> None:
         self._cache = cache
         self.plan = plan
         self.stored = stored
         self.asked_at = time.time()
         self.as_of = as_of
+        self.is_listed = is_listed
+        self.asks_whole = True  # unconditionally
         self.tags = stored.tags if stored is not None else None
         self.is_stored = True  # until the answer says otherwise
         self._readers: list[StreamReader] = []
@@ -224,16 +245,25 @@ class Fill:
         self._is_held = False
         self._entry: StoredResponse | None = None
         self._fetch: FillExchange | None = None
-        self._status = 0
+        self._asked_status = 0  # of the origin's answer
+        self._status = 0  # of ours
         self._status_text = b""
         self._block = b""
+        self._age_line = b""  # of an answer that is passed on as it came
         self._length = -1
 
-    def begin(self, leader: Exchange, lines: bytes) -> None:
-        """Ask the origin; ``lines`` are the validators of what is stored."""
+    def begin(self, leader: Exchange, lines: bytes, own_names: frozenset[bytes] = ITS_OWN) -> None:
+        """Ask the origin.
+
+        Args:
+            leader: whose request causes it.
+            lines: the validators of what is stored.
+            own_names: fields of the leader's that are not passed on.
+        """
         self.request = self.plan.rule.fill_head(leader, self.plan.primary)
+        self.asks_whole = not lines
         client = FillClient(self, leader)
-        self._fetch = fetch = FillExchange(self, client, leader, lines)
+        self._fetch = fetch = FillExchange(self, client, leader, lines, own_names)
         leader.gateway.fetching.add(client)
         balance(fetch)
 
@@ -271,19 +301,15 @@ class Fill:
                 self._give_up()
                 self._answer_all(fresh, now, 304)
                 return
-        if stored is not None and head.status >= 500 and self._serves_stale(now):
+        if head.status == 304:
+            self.ask_again()
+            return
+        if stored is not None and head.status >= 500 and self._serves_stale(now, head.status):
             self._give_up()
             return
         entry, is_personal = cache.entry_for(self, head, now)
-        self._has_head = True
-        if entry is not None:
-            self.tags = entry.tags
-        self._status = head.status
-        self._status_text = head.status_text
+        self._take_head(head, framing, entry)
         self._block = entry.block if entry is not None else stored_block(head, self.plan.route)
-        if framing >= 0:
-            self._length = framing if head.status not in (204, 304) else -2
-        self._entry = entry
         if entry is None:
             self._is_for_one(is_personal=is_personal)
         elif not entry.is_fresh(now) or entry.facts.no_cache:
@@ -294,6 +320,20 @@ class Fill:
         for reader in list(self._readers):
             self._begin_reader(reader)
         self.on_body(body, complete=complete)
+
+    def _take_head(self, head: ResponseHead, framing: int, entry: StoredResponse | None) -> None:
+        """Keep what of an answer's head is passed on; ``entry`` is what is to be stored of it."""
+        self._has_head = True
+        self._entry = entry
+        if entry is not None:
+            self.tags = entry.tags
+        self._asked_status = self._status = head.status
+        self._status_text = head.status_text
+        age = head.fields.get(b"age")
+        if age is not None:
+            self._age_line = b"Age: %b\r\n" % age
+        if framing >= 0:
+            self._length = framing if head.status not in (204, 304) else -2
 
     def on_body(self, data: bytes, *, complete: bool) -> None:
         """Pass a piece on."""
@@ -335,12 +375,13 @@ class Fill:
         """No answer could be had."""
         self._cache.forget_fill(self)
         if self.stored is not None:
-            if self._serves_stale(time.time()):
+            if self._serves_stale(time.time(), 0):
                 return
             status = 504  # RFC 9111 section 5.2.2.2: it had to be validated
         readers, self._readers = self._readers, []
         for reader in readers:
             reader.exchange.leave_fill()
+            reader.exchange.response_lines += self._cache.miss_lines(reader.plan, 0, stored=False)
             reader.exchange.answer_error(status)
 
     # For readers.
@@ -382,7 +423,9 @@ class Fill:
         fetch = self._fetch
         if fetch is not None and exchange.instance is None:
             exchange.instance, exchange.tries = fetch.instance, fetch.tries
-        lines = self._cache.miss_lines(reader.plan, self._status, stored=self._entry is not None)
+        lines = self._age_line
+        is_stored = self._entry is not None
+        lines += self._cache.miss_lines(reader.plan, self._asked_status, stored=is_stored)
         exchange.begin_stream(self._status, self._status_text, self._block, lines, self._length)
         self.send_to(reader)
 
@@ -393,7 +436,7 @@ class Fill:
         no more than a part of it.
         """
         self.is_stored = False
-        self._cache.on_not_stored(self)
+        self._cache.on_not_stored(self, self._status)
         first = self._readers[0].exchange if self._readers else None
         keeps_first = first is not None and not (
             self.plan.rule.is_anonymous
@@ -426,7 +469,7 @@ class Fill:
             self.send_to(reader)
         waiting = [reader for reader in self._readers if not reader.has_begun]
         self._readers = [reader for reader in self._readers if reader.has_begun]
-        self._answer(waiting, entry, time.time(), entry.status)
+        self._answer(waiting, entry, time.time(), self._asked_status)
 
     def _answer_all(self, entry: StoredResponse, now: float, status: int) -> None:
         self._cache.forget_fill(self)
@@ -447,19 +490,44 @@ class Fill:
             else:
                 self._cache.send_alone(exchange)
 
-    def _serves_stale(self, now: float) -> bool:
-        """Answer with what is stored, where that is allowed while the origin fails."""
+    def ask_again(self) -> None:
+        """Ask for the whole: what came is of something else than what is stored.
+
+        So is a 304 whose validator is another one (RFC 9111 section 4.3.4). Where it was the whole
+        that was asked for, such an answer is none.
+        """
+        had_asked, self.asks_whole = not self.asks_whole, True
+        self.stored = None
+        readers = self._readers
+        fetch, self._fetch = self._fetch, None
+        if fetch is not None and fetch.client.exchange is fetch:
+            fetch.on_client_lost()
+        if not had_asked:
+            self.on_error(502)
+        elif readers:
+            self.asked_at = time.time()
+            self.begin(readers[0].exchange, b"")
+        else:
+            self._cache.forget_fill(self)
+
+    def _serves_stale(self, now: float, status: int) -> bool:
+        """Answer with what is stored, where that is allowed while the origin fails.
+
+        Args:
+            status: of the origin's answer; 0 for none.
+        """
         stored = self.stored
         if stored is None:
             return False
         readers = list(self._readers)
-        if not all(self._cache.may_serve_stale(stored, each.plan, now) for each in readers):
+        may = self._cache.may_serve_stale
+        if not all(may(stored, each.plan, now, is_answered=status > 0) for each in readers):
             return False
         self._cache.forget_fill(self)
         self._readers = []
         for reader in readers:
             reader.exchange.leave_fill()
-            self._cache.serve_stale(reader.exchange, stored, reader.plan, now)
+            self._cache.serve_stale(reader.exchange, stored, reader.plan, now, status)
         return True
 
     def _drop_read(self) -> None:

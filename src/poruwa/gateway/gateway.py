@@ -68,6 +68,7 @@ class Gateway:
         self.replay_body_bytes = policy.retry.replay_body_bytes
         self.queue_seconds = policy.gateway.queue_seconds
         self.tries = 1 + policy.retry.attempts
+        self.retries_once = policy.retry.attempts == 1
         self.retry_statuses = _statuses(policy.retry.statuses)
         self.trusted = TrustedNetworks(policy.trust.proxies)
         self.metrics = GatewayMetrics()

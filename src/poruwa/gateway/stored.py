@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from poruwa.rules.conditional import Representation
 from poruwa.rules.freshness import StoredFacts
 from poruwa.rules.http_date import parse_http_date
 from poruwa.stores.entry import OVERHEAD_BYTES, Entry
@@ -23,6 +24,7 @@ class StoredResponse(Entry):
         primary: the URL it is found by; ``key`` is that and the variant.
         block: field lines, each with the CRLF before it.
         vary: names of the request fields that it varies on; empty under a class.
+        date: when the origin sent it, in wall seconds; when it came, if it does not say.
         as_of: position of the changes that it holds (``rules.changes``).
         expires_at: wall seconds; 0.0 for what is never served without asking.
     """
@@ -33,6 +35,7 @@ class StoredResponse(Entry):
         "as_of",
         "block",
         "body",
+        "date",
         "etag",
         "facts",
         "last_modified",
@@ -57,6 +60,7 @@ class StoredResponse(Entry):
         self.etag = b""
         self.last_modified_text = b""
         self.last_modified: int | None = None
+        self.date = 0
         self._second = 0
         self._second_head = b""
 
@@ -67,6 +71,8 @@ class StoredResponse(Entry):
         self.etag = fields.get(b"etag", b"")
         self.last_modified_text = fields.get(b"last-modified", b"")
         self.last_modified = parse_http_date(self.last_modified_text, now=now)
+        date = parse_http_date(fields.get(b"date", b""), now=now)
+        self.date = int(now) if date is None else date
 
     def charge(self) -> None:
         """Set ``size`` to what keeping it takes."""
@@ -89,6 +95,12 @@ class StoredResponse(Entry):
             return facts
         return dataclasses.replace(
             facts, lifetime_seconds=max(self.expires_at - facts.born_at, 0.0)
+        )
+
+    def representation(self) -> Representation:
+        """Return what preconditions and ranges are asked of (RFC 9111 section 4.3.2)."""
+        return Representation(
+            size=len(self.body), etag=self.etag, last_modified=self.last_modified, date=self.date
         )
 
     def hit_head(self, now: float) -> bytes:

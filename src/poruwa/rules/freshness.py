@@ -31,7 +31,7 @@ from poruwa.rules.cache_control import (
 from poruwa.rules.http_date import parse_http_date
 
 HEURISTIC_STATUSES: Final = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
-"""Kept without being told for how long (RFC 9110 section 15.1); 206 is not ours to keep alone."""
+"""Kept without being told for how long (RFC 9110 section 15.1); a 206 as the 200 it is part of."""
 
 UNDERSTOOD_STATUSES: Final = HEURISTIC_STATUSES | frozenset(
     (
@@ -217,6 +217,7 @@ def is_storable(
 
     Args:
         method: of the request; only responses to GET are kept.
+        status: of the response; for a 206 that is kept as a part of a 200, 200 (section 3.3).
         request: its directives; ``NO_DIRECTIVES`` where clients have no say.
         has_authorization: whether it carried an Authorization field.
         fields: of the response.

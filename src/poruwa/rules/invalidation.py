@@ -104,6 +104,23 @@ def invalidated_keys(
     return tuple([(origin, each) for each in targets])
 
 
+def answers_get(
+    method: bytes, status: int, *, origin: bytes, target: bytes, fields: Mapping[bytes, bytes]
+) -> bool:
+    """Tell whether a response to a POST may be what a GET of its target would bring.
+
+    So it is where it is a 200 whose Content-Location names that target (RFC 9110 sections 8.7 and
+    9.3.3); it must have an explicit lifetime besides, and be storable as the answer to a GET is.
+    Arguments as for ``invalidated_keys``.
+    """
+    location = fields.get(b"content-location")
+    if method != b"POST" or status != 200 or location is None:
+        return False
+    named = _resolve(location, origin, target)
+    own = normalise_target(target)
+    return named is not None and own is not None and normalise_target(named) == own
+
+
 def _resolve(reference: bytes, origin: bytes, target: bytes) -> bytes | None:
     """Return the path and query a reference means; None if they are of another origin.
 

@@ -102,6 +102,11 @@ class Segments:
                 end = at
         return (start, end) if start < end else None
 
+    def beginning(self) -> bytes:
+        """Return the bytes that are held from the first one on; empty if that is missing."""
+        start, data = self.parts[0]
+        return b"" if start else data
+
     def whole(self) -> bytes | None:
         """Return the whole representation once it is held, else None."""
         if self.total is None or len(self.parts) != 1:
@@ -163,6 +168,28 @@ def combine(segments: Segments, newer: Segments) -> Segments | None:
         total=total,
         etag=newer.etag or segments.etag,
         last_modified=newer.last_modified or segments.last_modified,
+    )
+
+
+def is_rest(
+    held: Segments, brought: ContentRange, *, etag: bytes, last_modified: bytes, length: int
+) -> bool:
+    """Tell whether a 206 brings all that is missing behind ``held.beginning()``.
+
+    Args:
+        etag, last_modified: of the 206, as for ``first_segment``.
+        length: of its content, negative where unknown. One that is not what the range says is
+            found out too late to mend it, so that it is refused here.
+    """
+    strong = b"" if etag.startswith(b"W/") else etag
+    newer = Segments(
+        parts=(), total=brought.complete_length, etag=strong, last_modified=last_modified
+    )
+    return (
+        brought.start == len(held.beginning())
+        and brought.end == held.total
+        and length == brought.end - brought.start
+        and _is_same(held, newer)
     )
 
 

@@ -93,12 +93,26 @@ def _normalised(name: bytes, value: bytes, languages: tuple[bytes, ...]) -> byte
     if name == b"accept-language":
         if languages:
             return best_language(value, languages, languages[0])
-        value = value.lower()
+        return _sorted_remembered(value) if len(value) <= _REMEMBERED_BYTES else _sorted(value)
     value = value.strip(b" \t")
     # A comma within quotes is no separator; such values are few and compared as they are.
     if b"," not in value or b'"' in value:
         return value
     return b",".join([member.strip(b" \t") for member in value.split(b",")])
+
+
+def _sorted(value: bytes) -> bytes:
+    """Return a reader's languages in the one order that their weights give.
+
+    Among equal weights the order says nothing (RFC 9110 section 12.5.4), so that it is a name's.
+    What is no list of language ranges stays as it is, but for case.
+    """
+    members = [member.strip(b" \t") for member in value.lower().split(b",")]
+    if not all(_WEIGHED.fullmatch(member) for member in members):
+        return value.lower().strip(b" \t")
+    weights = _weights(value)
+    names = sorted(weights, key=lambda name: (-weights[name], name))
+    return b",".join([b"%b;q=%d" % (name, weights[name]) for name in names])
 
 
 def canonical_accept_encoding(value: bytes) -> bytes:
@@ -225,5 +239,6 @@ def _preferred(value: bytes) -> tuple[bytes, ...]:
 
 
 _canonical_remembered: Final = lru_cache(maxsize=512)(_canonical)
+_sorted_remembered: Final = lru_cache(maxsize=512)(_sorted)
 _preferred_remembered: Final = lru_cache(maxsize=512)(_preferred)
 _language_remembered: Final = lru_cache(maxsize=512)(_language)

@@ -68,10 +68,18 @@ def with_workers(policy: Policy, workers: int | None) -> Policy:
     return dataclasses.replace(policy, gateway=gateway)
 
 
-def with_cache(policy: Policy, *, is_wanted: bool) -> Policy:
-    """Return ``policy`` with the shared cache of ``--cache``."""
+def with_cache(policy: Policy, *, is_wanted: bool, is_alone: bool = False) -> Policy:
+    """Return ``policy`` with the shared cache of ``--cache``.
+
+    Args:
+        is_alone: nobody wrote a policy, so nothing is known of the origin: a request is sent again
+            once at most (RFC 9110 section 9.2.2).
+    """
     if not is_wanted:
         return policy
+    if is_alone:
+        retry = dataclasses.replace(policy.retry, attempts=min(policy.retry.attempts, 1))
+        policy = dataclasses.replace(policy, retry=retry)
     cache = dataclasses.replace(policy.cache, enabled=True, follow_origin=True)
     return dataclasses.replace(policy, cache=cache)
 

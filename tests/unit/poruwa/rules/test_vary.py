@@ -131,13 +131,19 @@ SAME_KEY = [
     pytest.param(b"accept-encoding", b"gzip, br", b"br;q=0.9,gzip", id="codings-as-a-set"),
     pytest.param(b"accept-encoding", b"gzip, deflate", b"gzip, identity", id="unknown-codings"),
     pytest.param(b"accept-language", b"en-GB, si", b"EN-gb ,\tSI", id="language-case-and-space"),
+    pytest.param(b"accept-language", b"en, si", b"si, en", id="9110-12.5.4-order-says-nothing"),
+    pytest.param(
+        b"accept-language", b"si;q=0.5, en", b"en;q=1.0,si;q=0.50", id="weights-in-any-form"
+    ),
     pytest.param(b"accept", b"text/html , a/b", b"text/html,a/b", id="9111-4.1-white-space"),
     pytest.param(b"foo", b" bar\t", b"bar", id="white-space-around"),
 ]
 OTHER_KEY = [
     pytest.param(b"accept-encoding", b"gzip", b"gzip, br", id="another-set"),
     pytest.param(b"accept-encoding", b"gzip", b"gzip, identity;q=0", id="identity-refused"),
-    pytest.param(b"accept-language", b"en, si", b"si, en", id="order"),
+    pytest.param(b"accept-language", b"en, si;q=0.5", b"si, en;q=0.5", id="other-weights"),
+    pytest.param(b"accept-language", b"en, si", b"si, en, ta", id="another-language"),
+    pytest.param(b"accept-language", b"en, ?", b"?, en", id="no-list-of-languages"),
     pytest.param(b"accept", b"text/html", b"Text/html", id="case-of-other-fields"),
     pytest.param(b"accept", b"a/b,c/d", b"c/d,a/b", id="order-of-other-fields"),
     pytest.param(b"foo", b"a b", b"ab", id="space-within"),
