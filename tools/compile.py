@@ -54,6 +54,7 @@ MODULES = (
     "poruwa/gateway/connections.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",
+    "poruwa/gateway/parts.py",
     "poruwa/gateway/fill.py",
     "poruwa/gateway/gateway.py",
     "poruwa/gateway/heads.py",

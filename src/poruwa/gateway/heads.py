@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _NO_NAMES: frozenset[bytes] = frozenset()
 _CONTENT_LENGTH = frozenset((b"content-length",))
 NOT_IN_BLOCK = frozenset((b"age", b"content-length"))
+# Under a policy groups are tags, which say what of the site depends on what: nobody else's business.
+TAG_NAMES = frozenset((b"cache-groups", b"cache-group-invalidation"))
 _VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -76,11 +78,10 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += said
     if exchange.head.timing is not None:
         lines += timing_line(exchange, head.status)
-    block = _passed_on(
-        head,
-        without=CORS_NAMES if exchange.route.cors is not None else _NO_NAMES,
-        without_length=chunked or head.status == 204,
-    )
+    without = CORS_NAMES if exchange.route.cors is not None else _NO_NAMES
+    if said and head.field(b"cache-groups") is not None:
+        without |= TAG_NAMES
+    block = _passed_on(head, without=without, without_length=chunked or head.status == 204)
     return b"HTTP/1.1 %b%b\r\n%b\r\n" % (head.status_text, block, lines)
 
 
@@ -95,6 +96,8 @@ def stored_block(
     without |= NOT_IN_BLOCK
     if route.cors is not None:
         without |= CORS_NAMES
+    if route.client_control:
+        without |= TAG_NAMES
     block = _passed_on(head, without=without, without_length=False)
     if head.date is None:  # RFC 9110 section 6.6.1
         block += b"\r\nDate: " + format_http_date(int(time.time()))

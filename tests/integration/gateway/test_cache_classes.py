@@ -325,6 +325,13 @@ def test_a_class_that_is_not_shared_is_not_kept_and_says_so(site: Site) -> None:
     assert site.ask("/order/2").get("cache-control") == b"private"  # the origin's own word
 
 
+def test_tags_do_not_leave_the_gateway(site: Site) -> None:
+    for path, fields in (("/pages/t1", b""), ("/pages/t2", b"Cache-Control: no-store\r\n")):
+        site.page(path, b"x", b'Cache-Groups: "page:7", "venues"\r\n' + fields)
+        for cookie in ("", "Cookie: a=b\r\n"):
+            assert site.ask(path, cookie).get("cache-groups") is None
+
+
 def test_an_immutable_class_says_so(site: Site) -> None:
     site.page("/static/app.1f2e.css", b"css")
     site.ask("/static/app.1f2e.css")
@@ -342,7 +349,7 @@ def test_a_failing_origin_is_covered_by_what_is_kept(site: Site) -> None:
     for _ in range(2):
         answer = site.ask("/brief/x")
         assert (answer.status, answer.body) == (200, b"good")
-        assert b"ttl=-" in (answer.get("cache-status") or b"")
+        assert b"fwd=stale; fwd-status=503" in (answer.get("cache-status") or b"")
 
 
 def test_what_the_origin_calls_shorter_is_shorter(site: Site) -> None:
