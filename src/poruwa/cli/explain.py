@@ -64,10 +64,36 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
     return headers
 
 
+def _cache_lines(cache: dict[str, Any]) -> list[str]:
+    """Return what the workers' caches have of the URL."""
+    if not cache["rule"]:
+        return ["  cache      not cached: the route has no shared class"]
+    lines = []
+    for view in cache["workers"]:
+        beginning = f"  cache      worker {view['worker']}, {cache['rule']}:"
+        if view["filling_seconds"] is not None:
+            lines.append(f"{beginning} being fetched, for {view['filling_seconds']:g} s")
+        elif view["is_passed"]:
+            lines.append(f"{beginning} passed: its answers were not for all a moment ago")
+        elif not view["copies"]:
+            lines.append(f"{beginning} a miss: nothing is stored of it")
+        for copy in view["copies"]:
+            word = "a hit" if copy["ttl_seconds"] > 0 else "stale"
+            variant = f" ({copy['variant']})" if copy["variant"] else ""
+            lines.append(
+                f"{beginning} {word}{variant}, status {copy['status']},"
+                f" ttl {copy['ttl_seconds']} s, age {copy['age_seconds']} s,"
+                f" position {copy['as_of']} of {view['position']},"
+                f" tags {', '.join(copy['tags']) or 'none'}"
+            )
+    return lines
+
+
 def _lines(answer: dict[str, Any]) -> list[str]:
     lines = [f"{answer['method']} {answer['url']}", f"  route      {answer['route'] or 'none'}"]
     if "pool" not in answer:
         return [*lines, f"  answer     {answer['why']}"]
+    lines += _cache_lines(answer["cache"])
     lines.append(f"  pool       {answer['pool']}, {answer['balancing']}")
     if answer["panic"]:
         lines.append("  panic      too few instances are well: health is ignored")

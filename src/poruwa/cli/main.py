@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from poruwa.cli.cache import cache, purge
 from poruwa.cli.config import app as config_app
 from poruwa.cli.explain import explain
 from poruwa.cli.gateway import gateway
@@ -52,6 +53,8 @@ app.command()(up)
 app.command()(gateway)
 app.command()(status)
 app.command()(explain)
+app.command()(cache)
+app.command()(purge)
 for verb in (reload, upgrade, add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")

@@ -88,6 +88,8 @@ _OTHER_PART: Final = 1 << CONDITION | 1 << RANGE
 _PART: Final = _OTHER_PART | 1 << IF_NONE_MATCH
 _RANGE: Final = 1 << RANGE
 _CREDENTIALS: Final = 1 << AUTHORIZATION
+FORGET_TOPIC: Final = "cache.forget"
+FORGET_TAG_TOPIC: Final = "cache.forget-tag"
 URL_TAG: Final = b"url\n"
 """Before a URL that has changed; no tag begins so."""
 
@@ -141,7 +143,6 @@ class GatewayCache:
     Attributes:
         largest_bytes: of one body; a larger one passes, unkept.
         changes: of tags, and of URLs as ``URL_TAG`` and the URL.
-        counts: what was done for requests, by event.
     """
 
     __slots__ = (
@@ -149,7 +150,6 @@ class GatewayCache:
         "_passing",
         "_variants",
         "changes",
-        "counts",
         "fills",
         "largest_bytes",
         "store",
@@ -167,7 +167,6 @@ class GatewayCache:
         self._passing: dict[bytes, float] = {}
         self.tags = TagIndex(self.store.drop)
         self.changes = Changes()
-        self.counts: dict[str, int] = {}
 
     # For the pipeline.
 
@@ -198,14 +197,14 @@ class GatewayCache:
                 held = self.store.get(key + PART_MARK)
                 if isinstance(held, StoredPart):
                     if answer_from_part(exchange, held, directives, now):
-                        self._count("hit")
+                        self._count("hit", rule)
                         return True
                     part = held
                     reason = FWD_PARTIAL
         elif rule.needs_origin(head):
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
-            self._count("hit")
+            self._count("hit", rule)
             if wants_part and (
                 head.if_none_match != entry.etag or entry.status != 200 or head.has_any(_OTHER_PART)
             ):
@@ -218,9 +217,9 @@ class GatewayCache:
             if action is not ReuseAction.REVALIDATE and action is not ReuseAction.GATEWAY_TIMEOUT:
                 if action is ReuseAction.STALE_WHILE_REVALIDATE:
                     self._refresh(exchange, entry, rule, primary, key)
-                    self._count("stale")
+                    self._count("stale", rule)
                 else:
-                    self._count("hit")
+                    self._count("hit", rule)
                 self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=wants_part)
                 return True
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
@@ -230,7 +229,7 @@ class GatewayCache:
             exchange.answer_error(504)
             return True
         if (
-            (entry is None and self._passing.get(primary, 0.0) > now)
+            (entry is None and self.is_passed(primary, now))
             or directives.no_store
             or rule.needs_origin(head)
             or (not rule.is_anonymous and method == b"HEAD")
@@ -262,7 +261,7 @@ class GatewayCache:
 
     def _fetch_part(self, exchange: Exchange, plan: CachePlan) -> None:
         """Have the origin answer for a range."""
-        self._count("miss")
+        self._count("miss", plan.rule)
         fill = PartFill(self, plan, as_of=self.changes.position)
         fill.join(exchange, plan)
         fill.begin(exchange, b"", PART_NAMES)
@@ -279,10 +278,10 @@ class GatewayCache:
         fill = self.fills.get(plan.key) if is_listed else None
         if fill is not None and not plan.directives.no_cache and self.is_present(fill):
             plan.is_collapsed = True
-            self._count("joined")
+            self._count("joined", plan.rule)
             fill.join(exchange, plan)
             return
-        self._count("miss")
+        self._count("miss", plan.rule)
         fill, lines = self._new_fill(entry, part, plan, is_listed=is_listed)
         fill.join(exchange, plan)
         fill.begin(exchange, lines)
@@ -297,7 +296,7 @@ class GatewayCache:
     ) -> None:
         """Fetch anew in the background, once."""
         if key not in self.fills:
-            self._count("refresh")
+            self._count("refresh", rule)
             plan = CachePlan(primary, key, NO_DIRECTIVES, exchange.route, rule, wants_part=False)
             plan.forwarded = FWD_STALE
             fill, lines = self._new_fill(entry, None, plan, is_listed=True)
@@ -345,7 +344,9 @@ class GatewayCache:
         return not changes.since((*tags, URL_TAG + fill.plan.primary), fill.as_of)
 
     def _pass(self, exchange: Exchange, reason: bytes) -> bool:
-        self._count("pass")
+        rule = exchange.route.cache_rule
+        assert rule is not None
+        self._count("pass", rule)
         exchange.response_lines += _status_line(cache_status_member(_NAME, hit=False, fwd=reason))
         return False
 
@@ -384,7 +385,7 @@ class GatewayCache:
             entry.as_of = fill.as_of
         return entry, is_personal
 
-    def keep(self, entry: StoredResponse) -> None:
+    def keep(self, entry: StoredResponse, rule: CacheRule) -> None:
         """Store a whole answer in the place of what was stored before."""
         entry.charge()
         variants = self._variants.get(entry.primary)
@@ -400,7 +401,7 @@ class GatewayCache:
             self.tags.add(entry)
             variants.keys.add(entry.key)
             self._variants[entry.primary] = variants
-            self._count("stored")
+            self._count("stored", rule)
         elif not variants.keys:
             self._variants.pop(entry.primary, None)
 
@@ -415,9 +416,9 @@ class GatewayCache:
             return None
         entry = self._updated(stored, head, fill.plan.rule, asked_at=fill.asked_at, now=now)
         entry.as_of = fill.as_of
-        self._count("validated")
+        self._count("validated", fill.plan.rule)
         if self.is_present(fill, entry.tags):
-            self.keep(entry)
+            self.keep(entry, fill.plan.rule)
         return entry
 
     def _updated(
@@ -509,7 +510,7 @@ class GatewayCache:
         self, exchange: Exchange, entry: StoredResponse, plan: CachePlan, now: float, status: int
     ) -> None:
         """Answer with a stale response: the origin failed; ``status`` as for ``miss_lines``."""
-        self._count("stale-if-error")
+        self._count("stale-if-error", plan.rule)
         lines = b"Age: %d\r\n" % entry.age(now)
         lines += self.miss_lines(plan, status, stored=False)
         self._serve(exchange, entry, lines, now, wants_part=plan.wants_part)
@@ -527,7 +528,7 @@ class GatewayCache:
         origin = normalise_origin(b"https" if exchange.is_secure else b"http", exchange.head.host)
         if origin is None:
             return
-        self.invalidate(exchange, head, origin)
+        self.invalidate(rule, exchange, head, origin)
         if (
             body is not None
             and not rule.is_anonymous
@@ -562,9 +563,11 @@ class GatewayCache:
         if entry is not None and entry.is_fresh(now):
             entry.as_of = self.changes.position
             entry.body = body
-            self.keep(entry)
+            self.keep(entry, rule)
 
-    def invalidate(self, exchange: Exchange, head: ResponseHead, origin: bytes) -> None:
+    def invalidate(
+        self, rule: CacheRule, exchange: Exchange, head: ResponseHead, origin: bytes
+    ) -> None:
         """Forget what an unsafe request has changed (RFC 9111 section 4.4, RFC 9875)."""
         for key in invalidated_keys(
             exchange.method,
@@ -573,11 +576,14 @@ class GatewayCache:
             target=exchange.target,
             fields=head.fields,
         ):
-            self.forget(key[0] + key[1])
+            self.tell_and_forget(key[0] + key[1])
         if 200 <= head.status < 400:
             groups = parse_groups(head.fields.get(b"cache-group-invalidation"))
             if groups:
-                self.forget_tags(tuple([origin + b"\n" + group for group in groups]))
+                tags = tuple([rule.tag_of(origin, group) for group in groups])
+                self.forget_tags(tags)
+                for tag in tags:
+                    self._gateway.publish(FORGET_TAG_TOPIC, tag)
 
     def forget_tags(self, tags: tuple[bytes, ...]) -> int:
         """Let nothing stored with one of ``tags`` be served again; return how many that were."""
@@ -606,9 +612,33 @@ class GatewayCache:
         now = time.time()
         if matches_head(entry.etag, entry.last_modified_text, len(entry.body), head.fields):
             waited = exchange.gateway.loop.time() - exchange.started_at
-            self.keep(self._updated(entry, head, rule, asked_at=now - waited, now=now))
+            self.keep(self._updated(entry, head, rule, asked_at=now - waited, now=now), rule)
         else:
             entry.expires_at = min(entry.expires_at, now)
+
+    def tell_and_forget(self, primary: bytes) -> None:
+        """As ``forget``, in every worker."""
+        self.forget(primary)
+        self._gateway.publish(FORGET_TOPIC, primary)
+
+    def on_published(self, topic: str, payload: bytes) -> None:
+        """Follow what another worker has forgotten."""
+        if topic == FORGET_TOPIC:
+            self.forget(payload)
+        elif topic == FORGET_TAG_TOPIC:
+            self.forget_tags((payload,))
+
+    def is_passed(self, primary: bytes, now: float) -> bool:
+        """Tell whether it is remembered that a URL's answers are not for all."""
+        return self._passing.get(primary, 0.0) > now
+
+    def entries_of(self, primary: bytes) -> list[StoredResponse]:
+        """Return what is stored of a URL and may be served."""
+        variants = self._variants.get(primary)
+        if variants is None:
+            return []
+        found = [self.store.peek(key) for key in variants.keys]
+        return [entry for entry in found if entry is not None]
 
     def forget(self, primary: bytes) -> int:
         """Let nothing stored of a URL be served again; return how many entries that were."""
@@ -680,8 +710,8 @@ class GatewayCache:
                 200, entry.status_text, block, lines, b"" if is_head else body, length
             )
 
-    def _count(self, event: str) -> None:
-        self.counts[event] = self.counts.get(event, 0) + 1
+    def _count(self, event: str, rule: CacheRule) -> None:
+        rule.counts[event] = rule.counts.get(event, 0) + 1
 
 
 def consult_cache(exchange: Exchange) -> bool:

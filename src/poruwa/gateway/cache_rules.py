@@ -71,7 +71,7 @@ _COOKIE: Final = 1 << COOKIE
 class CacheRule:
     """How the requests of a route are cached."""
 
-    __slots__ = ("_origins", "_origins_secure", "largest_bytes", "name")
+    __slots__ = ("_origins", "_origins_secure", "counts", "largest_bytes", "name")
 
     is_anonymous = False
     disconnected_seconds = 0.0
@@ -79,12 +79,25 @@ class CacheRule:
     def __init__(self, name: str, largest_bytes: int) -> None:
         self.name = name
         self.largest_bytes = largest_bytes
+        self.counts: dict[str, int] = {}
         self._origins: dict[bytes, bytes] = {}
         self._origins_secure: dict[bytes, bytes] = {}
 
     def locate(self, exchange: Exchange) -> bytes | None:
         """Return what a request's URL is stored under, however it is written; None for no key."""
         raise NotImplementedError
+
+    def primary_of(self, origin: bytes, path: bytes, query: bytes) -> bytes | None:
+        """Return the same for a URL in normal form that nobody asked for, e.g. to purge it."""
+        raise NotImplementedError
+
+    def tag_of(self, origin: bytes, group: bytes) -> bytes:
+        """Return the tag for a cache group of an origin (RFC 9875)."""
+        return group
+
+    def origins(self) -> set[bytes]:
+        """Return scheme and authority of the requests so far, as many as are remembered."""
+        return {*self._origins.values(), *self._origins_secure.values()}
 
     def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
         """Return the key of what a request asks for of a URL."""
@@ -169,6 +182,12 @@ class FollowOrigin(CacheRule):
             target = normal
         return None if origin is None else origin + target
 
+    def primary_of(self, origin: bytes, path: bytes, query: bytes) -> bytes | None:
+        return origin + path + b"?" + query if query else origin + path
+
+    def tag_of(self, origin: bytes, group: bytes) -> bytes:
+        return origin + b"\n" + group  # of one origin only (section 2)
+
     def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
         if variants is None or not variants.names:
             return primary
@@ -228,7 +247,7 @@ class FollowOrigin(CacheRule):
         entry.vary = names
         origin = primary[: primary.find(b"/", len(b"https://"))]
         entry.tags = tuple(
-            [origin + b"\n" + group for group in parse_groups(fields.get(b"cache-groups"))]
+            [self.tag_of(origin, each) for each in parse_groups(fields.get(b"cache-groups"))]
         )
         entry.take(facts, fields, now)
         return entry, True
@@ -306,7 +325,10 @@ class CacheClass(CacheRule):
         target = exchange.target
         if len(target) == len(path):  # no query
             return origin + path
-        query = allowed_query(target.partition(b"?")[2], self._query_names)
+        return self.primary_of(origin, path, target.partition(b"?")[2])
+
+    def primary_of(self, origin: bytes, path: bytes, query: bytes) -> bytes | None:
+        query = allowed_query(query, self._query_names)
         return origin + path + b"?" + query if query else origin + path
 
     def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:

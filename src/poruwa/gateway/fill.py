@@ -463,7 +463,7 @@ class Fill:
         self._cache.forget_fill(self)
         entry.body = body
         if self._cache.is_present(self, entry.tags):
-            self._cache.keep(entry)
+            self._cache.keep(entry, self.plan.rule)
         self._is_complete = True
         for reader in [each for each in self._readers if each.has_begun]:
             self.send_to(reader)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from poruwa.rules.retry import RetryBudget, RetryDecision
 from poruwa.rules.trace import RandomIds
 
 SWEEP_SECONDS = 0.25
+ALL_CLASSES = "all"  # what the cache counts without regard to classes
 EXPIRED_PER_TURN = 1  # with its answer, a tenth of a millisecond that all others wait
 
 _log = structlog.get_logger(component="gateway")
@@ -97,6 +99,8 @@ class Gateway:
         self.cache: GatewayCache | None = None
         if self.routes.has_cache:
             self.cache = GatewayCache(self, capacity_bytes=policy.cache.memory_bytes)
+        # Tells the other workers of this machine; set by the process that has them.
+        self.publish: Callable[[str, bytes], None] = _tell_nobody
         self._per_client: Counter[str] = Counter()
         self.retry_budget = RetryBudget(
             policy.retry.budget, policy.retry.budget_minimum_per_second, self.now
@@ -277,9 +281,14 @@ class Gateway:
         metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
         cache = self.cache
         if cache is not None:
-            metrics.cache = {**cache.counts, "evicted": cache.store.evictions}
+            metrics.cache = self.routes.cache_counts()
+            metrics.cache[ALL_CLASSES] = {"evicted": cache.store.evictions}
             metrics.cache_held = {"entries": len(cache.store), "bytes": cache.store.bytes}
         return metrics.snapshot()
+
+
+def _tell_nobody(topic: str, payload: bytes) -> None:
+    return None
 
 
 def _statuses(settings: tuple[int | str, ...]) -> frozenset[int]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NO_NAMES: frozenset[bytes] = frozenset()
 _CONTENT_LENGTH = frozenset((b"content-length",))
 NOT_IN_BLOCK = frozenset((b"age", b"content-length"))
-# Under a policy groups are tags, which say what of the site depends on what: nobody else's business.
+# Under a policy groups are tags: what of the site depends on what is nobody else's business.
 TAG_NAMES = frozenset((b"cache-groups", b"cache-group-invalidation"))
 _VIA = (b"Via: 1.0 poruwa\r\n", b"Via: 1.1 poruwa\r\n")  # by the client's minor version
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}

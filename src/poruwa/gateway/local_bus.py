@@ -127,9 +127,24 @@ class Publish(msgspec.Struct, frozen=True, tag="publish"):
     payload: bytes
 
 
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """Control to worker: answer under this id; what about, says ``topic``."""
+
+    id: int
+    topic: str
+    payload: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Worker to control: the answer to ``Ask``."""
+
+    id: int
+    payload: bytes
+
+
 Message = (
     Hello | Configure | Prepared | Accept | Ready | Topology | Drain | Draining
-    | MetricsRequest | MetricsReply | Publish
+    | MetricsRequest | MetricsReply | Publish | Ask | Answer
 )  # fmt: skip
 
 
@@ -343,12 +358,23 @@ class BusHub:
 
         Cancelling is safe: a late reply is dropped.
         """
+        return await self._request(index, MetricsRequest, timeout_seconds)
+
+    async def ask(
+        self, index: int, topic: str, payload: bytes, *, timeout_seconds: float
+    ) -> bytes | None:
+        """Ask worker ``index``; None when it does not answer in time, e.g. because it is frozen."""
+        return await self._request(index, lambda id: Ask(id, topic, payload), timeout_seconds)
+
+    async def _request(
+        self, index: int, make: Callable[[int], Message], timeout_seconds: float
+    ) -> bytes | None:
         self._last_request_id += 1
         request_id = self._last_request_id
         reply: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._replies[request_id] = (index, reply)
         try:
-            if not self.send(index, MetricsRequest(request_id)):
+            if not self.send(index, make(request_id)):
                 return None
             async with asyncio.timeout(timeout_seconds):
                 return await reply
@@ -361,11 +387,15 @@ class BusHub:
         """Take one message of a worker: answer a request, relay a publication, tell the owner."""
         if self._links.get(link.index) is not link:
             return  # what a replaced worker still had to say
-        if isinstance(message, MetricsReply) and message.id != LAST_WORD:
+        if isinstance(message, Answer) or (
+            isinstance(message, MetricsReply) and message.id != LAST_WORD
+        ):
             waiting = self._replies.get(message.id)
             # The index is compared so that a replaced worker cannot answer for its successor.
             if waiting is not None and waiting[0] == link.index and not waiting[1].done():
-                waiting[1].set_result(message.snapshot)
+                waiting[1].set_result(
+                    message.payload if isinstance(message, Answer) else message.snapshot
+                )
             return
         if isinstance(message, Publish):
             self.broadcast(message, besides=link.index)

@@ -191,7 +191,7 @@ class PartFill(Fill):
             if isinstance(part, StoredPart):
                 part.asked = self.request.fields.get(b"range", b"")
             if self._cache.is_present(self, part.tags):
-                self._cache.keep(part)
+                self._cache.keep(part, self.plan.rule)
         self._is_complete = True
         for reader in list(self._readers):
             self.send_to(reader)

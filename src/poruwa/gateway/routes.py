@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.config.model import Hedge, Host, Policy, Route
 from poruwa.gateway.balancer import Pool
-from poruwa.gateway.cache_rules import client_control_of, rule_of
+from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
@@ -118,6 +118,19 @@ class GatewayRoutes:
     def has_cache(self) -> bool:
         """Whether anything is cached on any route."""
         return any(route.cache_rule is not None for route in self._routes)
+
+    def cache_rules(self) -> list[CacheRule]:
+        """Return how routes are cached, those that are."""
+        return [route.cache_rule for route in self._routes if route.cache_rule is not None]
+
+    def cache_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the cache did for requests, by class and event."""
+        counts: dict[str, dict[str, int]] = {}
+        for rule in self.cache_rules():
+            sums = counts.setdefault(rule.name, {})
+            for event, count in rule.counts.items():
+                sums[event] = sums.get(event, 0) + count
+        return counts
 
     def learn_patience(self, now: float) -> None:
         """Work out for each route from when on a try is late; called by the sweep."""

@@ -35,10 +35,13 @@ import uvloop
 from poruwa.config.wire import decode_policy
 from poruwa.errors import FAILURE_PREFIX, ConfigError, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
+from poruwa.gateway.cache_answers import answer_about_cache
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.local_bus import (
     LAST_WORD,
     Accept,
+    Answer,
+    Ask,
     BusClient,
     Configure,
     Drain,
@@ -48,6 +51,7 @@ from poruwa.gateway.local_bus import (
     MetricsReply,
     MetricsRequest,
     Prepared,
+    Publish,
     Ready,
     Topology,
 )
@@ -93,6 +97,7 @@ class Worker:
         self._ending: asyncio.Future[None] | None = None
         self._drain_end = self._greeting_end = 0.0  # loop time
         self._setup: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
         self._bus = BusClient(on_message=self._take_message, on_lost=self._control_lost)
 
     async def run(self) -> None:
@@ -139,8 +144,21 @@ class Worker:
                     self._gateway.update_topology(message)
             case Drain():
                 self._begin_drain(message)
+            case Publish() if self._gateway is not None and self._gateway.cache is not None:
+                self._gateway.cache.on_published(message.topic, message.payload)
+            case Ask() if self._gateway is not None:
+                answering = asyncio.get_running_loop().create_task(
+                    self._answer(self._gateway, message)
+                )
+                self._answering.add(answering)
+                answering.add_done_callback(self._answering.discard)
             case MetricsRequest() if self._gateway is not None:
                 self._bus.send(MetricsReply(id=message.id, snapshot=self._gateway.snapshot()))
+
+    async def _answer(self, gateway: Gateway, question: Ask) -> None:
+        """Answer the control process, which knows what it asks."""
+        payload = await answer_about_cache(gateway, question.topic, question.payload)
+        self._bus.send(Answer(question.id, payload))
 
     def _begin_step(self, step: Coroutine[None, None, None]) -> None:
         self._setup = asyncio.get_running_loop().create_task(step)
@@ -176,6 +194,7 @@ class Worker:
         self._gateway = gateway
         if self._topology is not None:
             gateway.update_topology(self._topology)
+        gateway.publish = lambda topic, payload: self._bus.send(Publish(topic, payload))
         gateway.start()
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no pass needs to look at it

@@ -85,7 +85,7 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     connect_failures: dict[str, int] = {}
     ejections: dict[str, int] = {}  # counted by the control process
     events: dict[str, int] = {}
-    cache: dict[str, int] = {}  # requests by what the cache did for them
+    cache: dict[str, dict[str, int]] = {}  # requests by class and what the cache did for them
     cache_held: dict[str, int] = {}  # entries, bytes
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
@@ -129,7 +129,7 @@ class GatewayMetrics:
         self._connects: dict[str, int] = {}
         self._connect_failures: dict[str, int] = {}
         self._events: dict[str, int] = {}
-        self.cache: dict[str, int] = {}  # the cache's own counts
+        self.cache: dict[str, dict[str, int]] = {}  # the cache's own counts
         self.cache_held: dict[str, int] = {}
         # Gauges: set by their owners, at the latest just before snapshot().
         self.in_flight: dict[str, int] = {}
@@ -336,13 +336,19 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
             snapshot.connect_failures,
         ),
         ("poruwa_events", "Rarer things by name.", "event", snapshot.events),
-        ("poruwa_cache_requests", "What the cache did for requests.", "outcome", snapshot.cache),
     )
     for name, text, label, counts in counters:
         counter = CounterMetricFamily(name, text, labels=(label,))
         for value, count in counts.items():
             counter.add_metric((value,), count)
         yield counter
+    cached = CounterMetricFamily(
+        "poruwa_cache_requests", "What the cache did for requests.", labels=("class", "outcome")
+    )
+    for data_class, outcomes in snapshot.cache.items():
+        for outcome, count in outcomes.items():
+            cached.add_metric((data_class, outcome), count)
+    yield cached
     gauges = (
         ("poruwa_in_flight", "Requests in flight.", "instance", snapshot.in_flight),
         ("poruwa_connections", "Client connections.", "state", snapshot.connections),
@@ -406,7 +412,8 @@ def _add_counters(
     _add(total.connects, one.connects)
     _add(total.connect_failures, one.connect_failures)
     _add(total.events, one.events)
-    _add(total.cache, one.cache)
+    for data_class, outcomes in one.cache.items():
+        _add(total.cache.setdefault(data_class, {}), outcomes)
 
 
 def _add_values(sums: list[float], values: list[float]) -> None:

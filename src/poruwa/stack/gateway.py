@@ -36,9 +36,10 @@ from poruwa.gateway.discovery import DiscoveryRunner
 from poruwa.gateway.local_bus import Configure, Topology
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.shared_state import InstanceState, SharedState
-from poruwa.observe.metrics import render_prometheus
+from poruwa.observe.metrics import MetricsSnapshot, render_prometheus
 from poruwa.rules.ejection import PassiveState, Standing
 from poruwa.rules.speed import UNLIMITED
+from poruwa.stack.cache_verbs import CacheVerbs
 from poruwa.stack.commands import Commands, InstanceVerbs, NoArguments, Verb
 from poruwa.stack.explain import Explainer, Question
 from poruwa.stack.kept_changes import KeptChanges
@@ -168,9 +169,17 @@ class GatewayControl:
         )
         self.reloads = Reloads(self, source)
         instances = InstanceVerbs(self.topology, clock=SystemClock())
+        self._cache = CacheVerbs(
+            lambda: self.workers.rows,
+            lambda row, topic, payload, seconds: self.workers.hub.ask(
+                row, topic, payload, timeout_seconds=seconds
+            ),
+            self._fresh_snapshot,
+        )
         self._commands = Commands(
             {
                 **instances.verbs,
+                **self._cache.verbs,
                 "explain": Verb(Question, self._explain),
                 "reload": Verb(NoArguments, lambda _: self._replace_workers(self.reloads.reload())),
                 "upgrade": Verb(
@@ -237,7 +246,11 @@ class GatewayControl:
             self.judge,
             patience=self._snapshots.total().patience,
         )
-        return explainer.explain(question)
+        return explainer.explain(question) | {"cache": await self._cache.view(question.url)}
+
+    async def _fresh_snapshot(self) -> MetricsSnapshot:
+        await self._snapshots.refresh()
+        return self._snapshots.total()
 
     def _take_topology(self) -> None:
         """Pass on which instances there are now: checks first, so that verdicts are there."""
