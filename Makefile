@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
-AXE := tests/system/axe/node_modules/.installed
+NODE_TESTS := $(patsubst %,tests/system/%/node_modules/.installed,axe cache_tests)
 APT := chromium nginx haproxy varnish wrk fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
 
 .PHONY: up test test-fast lint bench fuzz docs compile interpreted format lock clean system-packages
@@ -14,7 +14,7 @@ APT := chromium nginx haproxy varnish wrk fonts-noto-core $(if $(shell command -
 up: $(COMPILED)  ## the whole WeddingLK stack on embedded parts, until Ctrl-C
 	$(BIN)/poruwa up --policy src/weddinglk/site.toml $(ARGS)
 
-test: $(COMPILED) system-packages $(AXE)  ## every test
+test: $(COMPILED) system-packages $(NODE_TESTS)  ## every test
 	$(BIN)/pytest $(ARGS)
 
 test-fast: $(COMPILED)  ## the tests that need no server
@@ -83,11 +83,11 @@ system-packages:
 	  else echo "not installed:$$missing: tests that need them are skipped"; fi; \
 	fi
 
-$(AXE): tests/system/axe/package-lock.json
-	@if command -v npm >/dev/null; then cd tests/system/axe && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
-	else echo "npm is not installed: the accessibility tests are skipped"; fi
+$(NODE_TESTS): %/node_modules/.installed: %/package-lock.json
+	@if command -v npm >/dev/null; then cd $* && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "npm is not installed: the tests that need $* are skipped"; fi
 
 clean:
 	find src -name '*.so' -delete
-	rm -rf $(VENV) build dist state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/system/axe/node_modules
+	rm -rf $(VENV) build dist state .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache $(dir $(NODE_TESTS))
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
