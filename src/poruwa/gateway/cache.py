@@ -59,7 +59,12 @@ from poruwa.rules.cache_status import (
 )
 from poruwa.rules.changes import Changes
 from poruwa.rules.conditional import select
-from poruwa.rules.freshness import ReuseAction, decide_reuse, may_serve_stale_on_error
+from poruwa.rules.freshness import (
+    LifetimeSource,
+    ReuseAction,
+    decide_reuse,
+    may_serve_stale_on_error,
+)
 from poruwa.rules.invalidation import answers_get, invalidated_keys, is_safe, normalise_origin
 from poruwa.rules.partial import format_content_range
 from poruwa.rules.stored_response import (
@@ -206,7 +211,10 @@ class GatewayCache:
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
             self._count("hit", rule)
             if wants_part and (
-                head.if_none_match != entry.etag or entry.status != 200 or head.has_any(_OTHER_PART)
+                head.if_none_match != entry.etag
+                or not entry.etag
+                or entry.status != 200
+                or head.has_any(_OTHER_PART)
             ):
                 self._serve(exchange, entry, hit_lines(entry, now), now, wants_part=True)
             elif not exchange.answer_hit(entry, now, has_it=wants_part):
@@ -560,7 +568,9 @@ class GatewayCache:
             asked_at=now - (self._gateway.loop.time() - exchange.started_at),
             now=now,
         )
-        if entry is not None and entry.is_fresh(now):
+        if entry is None or entry.facts.lifetime_source is LifetimeSource.HEURISTIC:
+            return
+        if entry.is_fresh(now):
             entry.as_of = self.changes.position
             entry.body = body
             self.keep(entry, rule)
