@@ -52,6 +52,7 @@ MODULES = (
     "poruwa/gateway/cache.py",
     "poruwa/gateway/cache_rules.py",
     "poruwa/gateway/connections.py",
+    "poruwa/gateway/encodings.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",
     "poruwa/gateway/parts.py",

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.cache_rules import CacheRule
+from poruwa.gateway.encodings import Encodings
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.fill import Fill
 from poruwa.gateway.heads import NOT_IN_BLOCK
@@ -41,7 +42,13 @@ from poruwa.gateway.parts import (
     is_range_alone,
     rest_of,
 )
-from poruwa.gateway.stored import StoredResponse, Variants, hit_lines, lines_of
+from poruwa.gateway.stored import (
+    EncodedResponse,
+    StoredResponse,
+    Variants,
+    hit_lines,
+    lines_of,
+)
 from poruwa.net.head import AUTHORIZATION, CONDITION, IF_NONE_MATCH, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
@@ -155,6 +162,7 @@ class GatewayCache:
         "_passing",
         "_variants",
         "changes",
+        "encodings",
         "fills",
         "largest_bytes",
         "store",
@@ -171,6 +179,7 @@ class GatewayCache:
         self._variants: dict[bytes, Variants] = {}
         self._passing: dict[bytes, float] = {}
         self.tags = TagIndex(self.store.drop)
+        self.encodings = Encodings(gateway, self)
         self.changes = Changes()
 
     # For the pipeline.
@@ -210,6 +219,8 @@ class GatewayCache:
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
             self._count("hit", rule)
+            if entry.is_compressible and head.accept_encoding is not None:
+                entry = self.encodings.best(entry, head.accept_encoding, rule)
             if wants_part and (
                 head.if_none_match != entry.etag
                 or not entry.etag
@@ -413,6 +424,15 @@ class GatewayCache:
         elif not variants.keys:
             self._variants.pop(entry.primary, None)
 
+    def keep_variant(self, variant: EncodedResponse, rule: CacheRule) -> None:
+        """Store a variant beside what it was made from."""
+        variants = self._variants.get(variant.primary)
+        variant.charge()
+        if variants is not None and self.store.put(variant):
+            self.tags.add(variant)
+            variants.keys.add(variant.key)
+            self._count("encoded", rule)
+
     def freshen(
         self, stored: StoredResponse, head: ResponseHead, fill: Fill, now: float
     ) -> StoredResponse | None:
@@ -456,6 +476,7 @@ class GatewayCache:
         entry.tags = stored.tags
         entry.as_of = stored.as_of
         entry.body = stored.body
+        entry.is_compressible = stored.is_compressible
         entry.take(rule.facts(stored.status, fields, asked_at=asked_at, now=now), fields, now)
         return entry
 

@@ -30,6 +30,7 @@ from poruwa.rules.cache_class import (
     cookie_value,
     decide_class,
     expand_tags,
+    is_compressible,
     is_key_path,
     query_value,
 )
@@ -376,6 +377,12 @@ class CacheClass(CacheRule):
         entry = StoredResponse(primary, key)
         entry.status, entry.status_text = head.status, head.status_text
         entry.block = stored_block(head, route, without=CLASS_LINES) + self._client_lines
+        length = head.content_length
+        entry.is_compressible = is_compressible(
+            fields, -1 if length is None or not length.isdigit() else int(length)
+        )
+        if entry.is_compressible:
+            entry.block += b"\r\nVary: Accept-Encoding"
         own = expand_tags(self._tags, self._path.parameters(0, primary_path(primary)))
         groups = parse_groups(fields.get(b"cache-groups"))
         entry.tags = tuple(dict.fromkeys((*own, *groups)))

@@ -27,6 +27,7 @@ class StoredResponse(Entry):
         date: when the origin sent it, in wall seconds; when it came, if it does not say.
         as_of: position of the changes that it holds (``rules.changes``).
         expires_at: wall seconds; 0.0 for what is never served without asking.
+        is_compressible: whether variants in content codings are made of it.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class StoredResponse(Entry):
         "date",
         "etag",
         "facts",
+        "is_compressible",
         "last_modified",
         "last_modified_text",
         "primary",
@@ -58,6 +60,7 @@ class StoredResponse(Entry):
         self.vary: tuple[bytes, ...] = ()
         self.as_of = 0
         self.etag = b""
+        self.is_compressible = False
         self.last_modified_text = b""
         self.last_modified: int | None = None
         self.date = 0
@@ -126,6 +129,32 @@ class StoredResponse(Entry):
         allows the others: what a client keeps is then what it would have got.
         """
         return b"HTTP/1.1 304 Not Modified%b\r\n%b" % (self.block, hit_lines(self, now))
+
+
+class EncodedResponse(StoredResponse):
+    """A stored response in a content coding.
+
+    Attributes:
+        base: the entry it was made from, whose life it shares.
+    """
+
+    __slots__ = ("base",)
+
+    def __init__(self, base: StoredResponse, key: bytes, coding: bytes, body: bytes) -> None:
+        super().__init__(base.primary, key)
+        self.base = base
+        self.status, self.status_text = base.status, base.status_text
+        self.body = body
+        self.vary = base.vary
+        self.tags = base.tags
+        self.as_of = base.as_of
+        self.facts = base.facts
+        self.expires_at = base.expires_at
+        self.last_modified_text, self.last_modified = base.last_modified_text, base.last_modified
+        self.block = base.block + b"\r\nContent-Encoding: " + coding
+        if base.etag:
+            self.etag = base.etag[:-1] + b"-" + coding + b'"'
+            self.block = self.block.replace(base.etag, self.etag, 1)
 
 
 class Variants:

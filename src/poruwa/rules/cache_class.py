@@ -33,6 +33,13 @@ _CODE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 )
+_COMPRESSIBLE: Final = re.compile(
+    rb"(?:text/|application/(?:[a-z0-9.+-]*\+)?(?:json|javascript|xml|manifest)\b|"
+    rb"application/wasm|image/(?:svg\+xml|x-icon|bmp)|font/(?:ttf|otf))",
+    re.IGNORECASE,
+)
+_LEAST_BYTES: Final = 1024  # less fits into a packet as it is
+_MOST_BYTES: Final = 8 << 20
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # What a response may vary on although the policy does not name it: the gateway itself decides it,
 # or sends every origin the same.
@@ -167,6 +174,22 @@ def expand_tags(templates: Sequence[str], parameters: Mapping[str, bytes]) -> tu
             tag = tag.replace("{" + name + "}", parameters[name].decode("latin-1"))
         tags[tag.encode("latin-1")] = None
     return tuple(tags)
+
+
+def is_compressible(fields: Mapping[bytes, bytes], length: int) -> bool:
+    """Tell whether variants in content codings are to be made of a response.
+
+    Args:
+        length: of its content, -1 where it is not known yet.
+    """
+    if b"content-encoding" in fields or 0 <= length < _LEAST_BYTES or length > _MOST_BYTES:
+        return False
+    if b"no-transform" in fields.get(b"cache-control", b"").lower():  # RFC 9111 section 5.2.2.6
+        return False
+    etag = fields.get(b"etag", b"")
+    if etag and not etag.endswith(b'"'):
+        return False  # no valid one, so that none can be made of it
+    return _COMPRESSIBLE.match(fields.get(b"content-type", b"")) is not None
 
 
 def browser_control(seconds: float | None, *, immutable: bool) -> bytes:

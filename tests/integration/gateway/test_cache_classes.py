@@ -5,11 +5,14 @@ Issue 4, Show 4; REQUIREMENTS B1 to B3; SECURITY-CHECKS on cache deception and c
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
 
 from fakes.gateway_process import GatewayProcess
 from fakes.origin import Call, Origin
@@ -330,6 +333,51 @@ def test_tags_do_not_leave_the_gateway(site: Site) -> None:
         site.page(path, b"x", b'Cache-Groups: "page:7", "venues"\r\n' + fields)
         for cookie in ("", "Cookie: a=b\r\n"):
             assert site.ask(path, cookie).get("cache-groups") is None
+
+
+def test_compressed_variants_are_made_once_and_have_tags_of_their_own(site: Site) -> None:
+    """RFC 9110 sections 8.4, 8.8.3 and 12.5.3."""
+    text = b"<p>Poruwa Siri Pamaduwa</p>\n" * 400
+    site.page("/pages/z", text, b'Content-Type: text/html\r\nETag: "z"\r\nCache-Groups: "z"\r\n')
+    decoders = {
+        b"br": brotli.decompress, b"zstd": zstandard.decompress, b"gzip": gzip.decompress
+    }  # fmt: skip
+    plain = site.ask("/pages/z")
+    assert plain.all("vary") == [b"Accept-Language", b"Accept-Encoding"]
+    for accepted, coding in (
+        ("gzip", b"gzip"), ("gzip, deflate, br, zstd", b"br"), ("br;q=0.1, zstd", b"zstd")
+    ):  # fmt: skip
+        field = f"Accept-Encoding: {accepted}\r\n"
+
+        def is_made(field: str = field) -> bool:
+            return site.ask("/pages/z", field).get("content-encoding") is not None
+
+        site.gateway.until(is_made, f"the {accepted} variant")
+        answer = site.ask("/pages/z", field)
+        assert is_hit(answer)
+        assert answer.get("content-encoding") == coding
+        assert decoders[coding](answer.body) == text
+        assert len(answer.body) < len(text) / 5
+        tag = answer.get("etag")
+        assert tag == b'"z-%b"' % coding
+        assert site.ask("/pages/z", f"{field}If-None-Match: {tag.decode()}\r\n").status == 304
+        assert site.ask("/pages/z", f'{field}If-None-Match: "z"\r\n').status == 200
+    assert site.ask("/pages/z").body == text
+    assert site.ask("/pages/z", "Accept-Encoding: identity, br;q=0\r\n").body == text
+    assert len(site.origin.seen("/pages/z")) == 1
+
+
+def test_what_gains_nothing_is_not_compressed(site: Site) -> None:
+    for path, fields in (
+        ("/pages/tiny", b"Content-Type: text/html\r\n"),
+        ("/pages/jpeg", b"Content-Type: image/jpeg\r\n"),
+        ("/pages/kept", b"Content-Type: text/html\r\nCache-Control: no-transform\r\n"),
+    ):
+        site.page(path, b"x" if "tiny" in path else b"y" * 4000, fields)
+        for _ in range(5):
+            answer = site.ask(path, "Accept-Encoding: br\r\n")
+            assert answer.get("content-encoding") is None
+            assert b"Accept-Encoding" not in answer.all("vary")
 
 
 def test_an_immutable_class_says_so(site: Site) -> None:
