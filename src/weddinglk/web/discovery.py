@@ -7,7 +7,7 @@ import json
 from xml.sax.saxutils import escape
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from weddinglk.domain import LANGUAGES, VendorCategory
@@ -82,8 +82,7 @@ async def manifest(request: Request) -> Response:
 
 async def favicon(request: Request) -> Response:
     """``GET /favicon.ico``: browsers ask for it whatever the page says."""
-    location = site_of(request).static.url("favicon.svg")
-    return RedirectResponse(location, 302)
+    return site_of(request).static.response("favicon.svg")
 
 
 async def static_file(request: Request) -> Response:

@@ -60,11 +60,18 @@ class StaticFiles:
         if file is None:
             return None
         exact = request.path_params["fingerprint"] == file.fingerprint
-        headers = {
-            "Cache-Control": IMMUTABLE if exact else "no-store",
-            "ETag": f'"{file.fingerprint}"',
-            "X-Content-Type-Options": "nosniff",
-        }
+        response = self.response(request.path_params["name"])
+        response.headers["Cache-Control"] = IMMUTABLE if exact else "no-store"
+        return response
+
+    def response(self, name: str) -> Response:
+        """Return the file ``name`` as it is, for a path that holds no fingerprint.
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        file = self._files[name]
+        headers = {"ETag": f'"{file.fingerprint}"', "X-Content-Type-Options": "nosniff"}
         return Response(file.body, headers=headers, media_type=file.media_type)
 
 

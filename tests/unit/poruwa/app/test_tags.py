@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import poruwa
 from poruwa.app.tags import MAX_FIELD_BYTES, MAX_TAG_CHARACTERS, MAX_TAGS, cache_groups
 from poruwa.config.forms import FORMS
-from poruwa.rules.cache_groups import parse_groups
+from poruwa.rules.cache_groups import MAX_GROUP_BYTES, MAX_GROUPS, parse_groups
 
 TAGS = st.lists(
     st.from_regex(r"[A-Za-z0-9_.-]{1,20}(:[A-Za-z0-9_.-]{1,20}){0,3}", fullmatch=True),
@@ -74,7 +74,9 @@ def test_the_field_is_read_back_as_it_was_meant(names: list[str]) -> None:
 def test_too_many_are_never_a_part_of_them() -> None:
     """A list cut short would leave a copy that a change does not reach."""
     most = [f"venue:{number}" for number in range(MAX_TAGS)]
-    assert len(http_sf.parse(cache_groups(most) or b"", tltype="list")) == MAX_TAGS
+    assert len(parse_groups(cache_groups(most))) == MAX_TAGS
+    assert MAX_TAGS <= MAX_GROUPS, "the gateway reads what an app may write"
+    assert MAX_TAG_CHARACTERS <= MAX_GROUP_BYTES
     assert cache_groups([*most, "one-more"]) is None
     long = [f"{number:0{MAX_TAG_CHARACTERS}}" for number in range(MAX_FIELD_BYTES // 132)]
     assert cache_groups(long) is not None
