@@ -257,9 +257,10 @@ def test_a_change_during_a_fill_keeps_it_out_of_the_store(site: Site) -> None:
 
 def test_what_the_cache_does_is_counted(site: Site) -> None:
     site.origin.on("/counted", lambda call: call.reply(b"x" * 1000, fields=FRESH))
-    before = site.gateway.metric('poruwa_cache_requests_total{outcome="hit"}')
+    hits = 'poruwa_cache_requests_total{class="origin",outcome="hit"}'
+    before = site.gateway.metric(hits)
     with site.gateway.connect() as client:
         for _ in range(3):
             client.get("/counted")
-    assert site.gateway.metric('poruwa_cache_requests_total{outcome="hit"}') == before + 2
+    assert site.gateway.metric(hits) == before + 2
     assert site.gateway.metric('poruwa_cache_held{what="bytes"}') > 1000
