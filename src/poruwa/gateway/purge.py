@@ -2,7 +2,8 @@
 
 A hard purge holds from the moment it is applied: nothing that matches is served again, not even
 stale, and what was being fetched before is neither kept nor joined. A soft one ages what matches:
-it is stale from now on, and stale-while-revalidate and stale-if-error count from now.
+it is stale from now on, and stale-while-revalidate and stale-if-error count from now; what was
+being fetched before is not kept either, since it would be kept as fresh.
 
 Memory is given back, and patterns are looked for, in slices between requests: no hit waits for a
 purge longer than a slice takes (well below a millisecond).
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poruwa.gateway.cache import URL_TAG
 from poruwa.gateway.stored import StoredResponse
 from poruwa.rules.purge import PurgeTarget, compile_pattern, parse_purge_url
 
@@ -55,16 +57,31 @@ async def purge(gateway: Gateway, wish: Purge) -> int:
     for url in wish.urls:
         for primary in primaries_of(gateway, parse_purge_url(url)):
             count += _purge_url(gateway, primary, wish)
-    for tag in (text.encode() for text in wish.tags):
+    for name in wish.tags:
+        tags = tags_of(gateway, name.encode())
         if wish.dry_run:
-            count += cache.tags.count(tag)
+            count += sum([cache.tags.count(tag) for tag in tags])
         elif wish.soft:
-            count += cache.tags.soft(tag, time.time())
+            cache.changes.note(tags)
+            now = time.time()
+            count += sum([cache.tags.soft(tag, now) for tag in tags])
         else:
-            count += cache.forget_tags((tag,))
+            count += cache.forget_tags(tags)
     for pattern in wish.patterns:
         count += await _purge_pattern(gateway, pattern, wish)
     return count
+
+
+def tags_of(gateway: Gateway, name: bytes) -> tuple[bytes, ...]:
+    """Return what entries of an operator's tag are listed under.
+
+    A class's tags are listed as they are. Where the origin decides, a cache group is of one origin
+    (RFC 9875 section 2) and listed under both; an operator means it on every one.
+    """
+    tags = {name}
+    for rule in gateway.routes.cache_rules():
+        tags |= {rule.tag_of(origin, name) for origin in rule.origins()}
+    return tuple(sorted(tags))
 
 
 def primaries_of(gateway: Gateway, target: PurgeTarget) -> list[bytes]:
@@ -97,6 +114,7 @@ def _purge_url(gateway: Gateway, primary: bytes, wish: Purge) -> int:
         return cache.forget(primary)
     entries = cache.entries_of(primary)
     if wish.soft and not wish.dry_run:
+        cache.changes.note((URL_TAG + primary,))
         for entry in entries:
             age_now(entry)
     return len(entries)
@@ -106,7 +124,7 @@ async def _purge_pattern(gateway: Gateway, pattern: str, wish: Purge) -> int:
     cache = gateway.cache
     assert cache is not None
     expression = compile_pattern(pattern)
-    if not (wish.dry_run or wish.soft):
+    if not wish.dry_run:
         # What is being fetched may match, too; what is stored from now on is of after the purge.
         cache.changes.note_all()
     entries = cache.store.entries()

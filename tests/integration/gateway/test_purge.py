@@ -149,19 +149,27 @@ def test_a_soft_purge_serves_once_more_while_it_is_fetched_anew(site: Site) -> N
     )
 
 
-def test_what_was_being_fetched_is_not_kept(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("hard-tag", ["--tag", "page:slow-hard-tag"]),
+        ("soft-tag", ["--tag", "page:slow-soft-tag", "--soft"]),
+        ("soft-url", ["/pages/slow-soft-url", "--soft"]),
+        ("soft-pattern", ["--pattern", "/pages/slow-*", "--soft"]),
+    ],
+)
+def test_what_was_being_fetched_is_not_kept(site: Site, name: str, arguments: list[str]) -> None:
     """The fill rule: begun before the change, so it may hold what was before."""
-    release = site.gateway.connect()
+    path = f"/pages/slow-{name}"
     waiting: list[Call] = []
-    site.origin.on("/pages/slow", waiting.append)
-    site.clients[0].send(b"GET /pages/slow HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n")
-    site.origin.await_calls("/pages/slow", 1)
-    site.poruwa("purge", "--tag", "page:slow")
+    site.origin.on(path, waiting.append)
+    site.clients[0].send(f"GET {path} HTTP/1.1\r\nHost: weddinglk.test\r\n\r\n".encode())
+    site.origin.await_calls(path, 1)
+    site.poruwa("purge", *arguments)
     waiting[0].reply(b"version 1")
     assert site.clients[0].response().body == b"version 1"
-    site.page("/pages/slow", 2)
-    assert bodies(site.everywhere("/pages/slow")) == {b"version 2"}
-    release.close()
+    site.page(path, 2)
+    assert bodies(site.everywhere(path)) == {b"version 2"}
 
 
 def test_an_unsafe_request_is_heard_of_by_all_workers(site: Site) -> None:
@@ -214,3 +222,40 @@ def test_figures_and_explanations(site: Site) -> None:
     assert "not cached" in site.poruwa("explain", "/other")
     metrics = site.gateway.ask_admin("/metrics")[1].decode()
     assert 'poruwa_cache_requests_total{class="page",outcome="hit"}' in metrics
+
+
+def test_a_group_of_an_origin_is_purged_by_its_name(tmp_path: Path) -> None:
+    """RFC 9875 section 2: groups are of one origin; --tag means a name on every one of them."""
+    origin = Origin()
+    control = f"{tmp_path}/control.sock"
+    gateway = GatewayProcess(
+        tmp_path, "--upstream", origin.address, "--cache", "--workers", "1", "--control", control
+    )
+    client = gateway.connect()
+
+    def bodies_of(version: int) -> list[bytes]:
+        fields = b'Cache-Control: max-age=3600\r\nCache-Groups: "venue:7"\r\n'
+        origin.on("/venue", lambda call: call.reply(b"version %d" % version, fields=fields))
+        answers = []
+        for host in ("one.test", "two.test"):
+            client.send(f"GET /venue HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answers.append(client.response().body)
+        return answers
+
+    def purge(*arguments: str) -> str:
+        command = [sys.executable, "-m", "poruwa.cli.main", "purge", *arguments]
+        command += ["--admin", f"unix:{control}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout
+
+    try:
+        assert bodies_of(1) == [b"version 1"] * 2
+        assert "0 entries would be purged" in purge("--tag", "venue:8", "--dry-run")
+        assert "2 entries would be purged" in purge("--tag", "venue:7", "--dry-run")
+        assert bodies_of(2) == [b"version 1"] * 2
+        assert "2 entries purged" in purge("--tag", "venue:7")
+        assert bodies_of(3) == [b"version 3"] * 2
+    finally:
+        client.close()
+        gateway.stop()
+        origin.stop()
