@@ -16,6 +16,7 @@ from poruwa.gateway.cache_answers import EXPLAIN, PURGE, CacheView, Purged
 from poruwa.gateway.gateway import ALL_CLASSES
 from poruwa.gateway.purge import Purge, check_purge
 from poruwa.observe.metrics import MetricsSnapshot
+from poruwa.rules.purge import parse_purge_url
 from poruwa.stack.commands import NoArguments, Verb, refuse
 
 ANSWER_SECONDS = 0.5
@@ -88,7 +89,15 @@ class CacheVerbs:
         }
 
     async def view(self, url: str) -> dict[str, Any]:
-        """Return what each worker's cache has of a URL, as JSON values."""
+        """Return what each worker's cache has of a URL, as JSON values.
+
+        Raises:
+            StackError: it is no URL of a request that this gateway could get.
+        """
+        try:
+            parse_purge_url(url)
+        except ValueError as error:
+            refuse(422, f"explain: {error}.")
         answers = await self._ask_all(EXPLAIN, msgspec.msgpack.encode(url))
         views = {
             row: msgspec.msgpack.decode(answer, type=CacheView)

@@ -220,6 +220,8 @@ def test_figures_and_explanations(site: Site) -> None:
     assert "tags pages, page:told" in text
     assert "nothing is stored of it" in site.poruwa("explain", "/pages/unknown")
     assert "not cached" in site.poruwa("explain", "/other")
+    for odd in ("http://somebody@weddinglk.test/pages/told", "ftp://weddinglk.test/pages/told"):
+        assert "http://host/path" in site.poruwa("explain", odd, code=2)
     metrics = site.gateway.ask_admin("/metrics")[1].decode()
     assert 'poruwa_cache_requests_total{class="page",outcome="hit"}' in metrics
 
