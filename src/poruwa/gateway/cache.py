@@ -88,6 +88,7 @@ from poruwa.stores.tag_index import TagIndex
 if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.routes import GatewayRoute
+    from poruwa.gateway.siblings import Siblings
 
 PASS_SECONDS: Final = 10.0  # how long it is remembered that something is not for all
 PASSES_KEPT: Final = 10_000
@@ -155,6 +156,7 @@ class GatewayCache:
     Attributes:
         largest_bytes: of one body; a larger one passes, unkept.
         changes: of tags, and of URLs as ``URL_TAG`` and the URL.
+        siblings: what the other workers fetch and have; None for nobody.
     """
 
     __slots__ = (
@@ -165,6 +167,7 @@ class GatewayCache:
         "encodings",
         "fills",
         "largest_bytes",
+        "siblings",
         "store",
         "tags",
     )
@@ -181,6 +184,7 @@ class GatewayCache:
         self.tags = TagIndex(self.store.drop)
         self.encodings = Encodings(gateway, self)
         self.changes = Changes()
+        self.siblings: Siblings | None = None
 
     # For the pipeline.
 
@@ -380,6 +384,17 @@ class GatewayCache:
         """Let nobody join a fill any more."""
         if self.fills.get(fill.plan.key) is fill:
             del self.fills[fill.plan.key]
+        if self.siblings is not None:
+            self.siblings.release(fill)
+
+    def note_filled(self, fill: Fill) -> None:
+        """Let siblings know who has what a fill brought; before it is forgotten."""
+        if self.siblings is not None:
+            self.siblings.note_stored(fill)
+
+    def on_lent(self, fill: Fill) -> None:
+        """Count a fill that a sibling answers."""
+        self._count("lent", fill.plan.rule)
 
     def entry_for(
         self, fill: Fill, head: ResponseHead, now: float, *, is_part: bool = False
@@ -402,6 +417,7 @@ class GatewayCache:
         )
         if entry is not None:
             entry.as_of = fill.as_of
+            entry.began_at = fill.began_at
         return entry, is_personal
 
     def keep(self, entry: StoredResponse, rule: CacheRule) -> None:
@@ -444,6 +460,7 @@ class GatewayCache:
             return None
         entry = self._updated(stored, head, fill.plan.rule, asked_at=fill.asked_at, now=now)
         entry.as_of = fill.as_of
+        entry.began_at = fill.began_at
         self._count("validated", fill.plan.rule)
         if self.is_present(fill, entry.tags):
             self.keep(entry, fill.plan.rule)
@@ -475,6 +492,7 @@ class GatewayCache:
         entry.vary = stored.vary
         entry.tags = stored.tags
         entry.as_of = stored.as_of
+        entry.began_at = stored.began_at
         entry.body = stored.body
         entry.is_compressible = stored.is_compressible
         entry.take(rule.facts(stored.status, fields, asked_at=asked_at, now=now), fields, now)

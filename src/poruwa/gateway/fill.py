@@ -25,6 +25,7 @@ from poruwa.rules.message import RefusalReason
 
 if TYPE_CHECKING:
     from poruwa.gateway.cache import CachePlan, GatewayCache
+    from poruwa.gateway.siblings import Asking, Lending
     from poruwa.gateway.stored import StoredResponse
 
 # The fill asks for the whole, with the cache's validators, and says the rest in one way.
@@ -186,6 +187,10 @@ class Fill:
     Attributes:
         request: what the origin is asked.
         tags: of the answer, as far as they are known; None before.
+        began_at: monotonic nanoseconds.
+        claim: its number in the fill table (``gateway.siblings``); -1 for none.
+        source: the sibling that answers it instead of the origin; None for none.
+        lending: siblings that read along.
     """
 
     __slots__ = (
@@ -208,10 +213,14 @@ class Fill:
         "as_of",
         "asked_at",
         "asks_whole",
+        "began_at",
+        "claim",
         "is_listed",
         "is_stored",
+        "lending",
         "plan",
         "request",
+        "source",
         "stored",
         "tags",
     )
@@ -234,6 +243,10 @@ class Fill:
         self.as_of = as_of
         self.is_listed = is_listed
         self.asks_whole = True  # unconditionally
+        self.began_at = time.monotonic_ns()
+        self.claim = -1
+        self.source: Asking | None = None
+        self.lending: list[Lending] = []
         self.tags = stored.tags if stored is not None else None
         self.is_stored = True  # until the answer says otherwise
         self._readers: list[StreamReader] = []
@@ -253,13 +266,21 @@ class Fill:
         self._length = -1
 
     def begin(self, leader: Exchange, lines: bytes, own_names: frozenset[bytes] = ITS_OWN) -> None:
-        """Ask the origin.
+        """Ask a sibling, or the origin.
 
         Args:
             leader: whose request causes it.
             lines: the validators of what is stored.
             own_names: fields of the leader's that are not passed on.
         """
+        siblings = self._cache.siblings
+        if siblings is None or not siblings.take(self, leader, lines):
+            self.ask_origin(leader, lines, own_names)
+
+    def ask_origin(
+        self, leader: Exchange, lines: bytes, own_names: frozenset[bytes] = ITS_OWN
+    ) -> None:
+        """Ask the origin; arguments as above."""
         self.request = self.plan.rule.fill_head(leader, self.plan.primary)
         self.asks_whole = not lines
         client = FillClient(self, leader)
@@ -280,8 +301,57 @@ class Fill:
         if reader in self._readers:
             self._readers.remove(reader)
         self.hold_back()
-        if not self._readers and self._has_head and not self.is_stored:
-            self._give_up()
+        self._end_if_unwanted()
+
+    def lend(self, lending: Lending) -> None:
+        """Let a sibling read along."""
+        self.lending.append(lending)
+        if self._has_head and self._entry is not None:
+            lending.begin(self._entry, self._length)
+            for piece in self._pieces:
+                lending.send(piece)
+
+    def stop_lending(self, lending: Lending) -> None:
+        """Forget a sibling that went away."""
+        if lending in self.lending:
+            self.lending.remove(lending)
+        self.hold_back()
+        self._end_if_unwanted()
+
+    # From a sibling, instead of a fetch; the body comes by ``on_body``.
+
+    def adopt(self, entry: StoredResponse, length: int) -> None:
+        """Take the head of what a sibling lends: it is for all, and still to be stored here."""
+        age = entry.age(time.time())
+        self._age_line = b"Age: %d\r\n" % age if age else b""
+        self._has_head = True
+        self._asked_status = self._status = entry.status
+        self._status_text = entry.status_text
+        self._block, self._length = entry.block, length
+        self._entry = entry
+        self.tags = entry.tags
+        entry.as_of = self.as_of
+        self._cache.on_lent(self)
+        self._lend_head()
+        for reader in list(self._readers):
+            reader.plan.is_collapsed = True
+            self._begin_reader(reader)
+
+    def on_gone(self, status: int, *, is_remembered: bool) -> None:
+        """The sibling's answer is not for all."""
+        if is_remembered:
+            self.is_stored = False
+            self._cache.on_not_stored(self, status)
+        self._let_go(list(self._readers))
+
+    def on_source_silent(self) -> None:
+        """The sibling is frozen amid an answer: who has had nothing of it goes on alone."""
+        self._let_go([reader for reader in self._readers if not reader.has_begun])
+
+    def on_source_lost(self) -> None:
+        """The sibling is gone amid an answer."""
+        self.on_source_silent()
+        self.on_cut()
 
     # From the fetch.
 
@@ -314,6 +384,7 @@ class Fill:
             self._is_for_one(is_personal=is_personal)
         elif not entry.is_fresh(now) or entry.facts.no_cache:
             self._let_go(self._readers[1:])  # they would have to ask anew at once
+        self._lend_head()
         if complete and entry is not None:
             self._finish(body)
             return
@@ -340,6 +411,8 @@ class Fill:
         if data:
             self._pieces.append(data)
             self._bytes += len(data)
+            for lending in self.lending:
+                lending.send(data)
         largest = min(self._cache.largest_bytes, self.plan.rule.largest_bytes)
         if self._entry is not None and self._bytes > largest:
             self._entry = None
@@ -354,6 +427,7 @@ class Fill:
                 self._finish(b"".join(self._pieces))
                 return
             self._cache.forget_fill(self)
+            self._end_lending()
         for reader in list(self._readers):
             self.send_to(reader)
         self._drop_read()
@@ -363,6 +437,8 @@ class Fill:
         """The answer broke off."""
         self._cache.forget_fill(self)
         self.is_stored = False
+        for lending in self._take_lending():
+            lending.close()
         readers, self._readers = self._readers, []
         for reader in readers:
             if reader.has_begun:
@@ -374,6 +450,8 @@ class Fill:
     def on_error(self, status: int) -> None:
         """No answer could be had."""
         self._cache.forget_fill(self)
+        for lending in self._take_lending():
+            lending.fail(status)
         if self.stored is not None:
             if self._serves_stale(time.time(), 0):
                 return
@@ -404,13 +482,17 @@ class Fill:
 
     def hold_back(self) -> None:
         """Let the origin wait while a reader of what is not kept is slow."""
-        fetch = self._fetch
-        if fetch is None or self.is_stored or self._is_complete:
+        if self.is_stored or self._is_complete:
             return
-        slow = any(not reader.is_writable for reader in self._readers)
+        slow = any(not reader.is_writable for reader in self._readers) or any(
+            not lending.is_writable for lending in self.lending
+        )
         if slow is not self._is_held:
             self._is_held = slow
-            fetch.on_client_writable(writable=not slow)
+            if self._fetch is not None:
+                self._fetch.on_client_writable(writable=not slow)
+            elif self.source is not None:
+                self.source.hold(slow=slow)
 
     # Inside.
 
@@ -419,6 +501,11 @@ class Fill:
         if reader.plan.wants_part and self._entry is not None:
             return
         exchange = reader.exchange
+        if self._entry is not None and not self._cache.is_variant(self._entry, exchange):
+            self._readers.remove(reader)
+            exchange.leave_fill()
+            self._cache.send_alone(exchange)
+            return
         reader.has_begun = True
         fetch = self._fetch
         if fetch is not None and exchange.instance is None:
@@ -451,6 +538,8 @@ class Fill:
     def _let_go(self, readers: list[StreamReader]) -> None:
         """Send readers on their own way."""
         self._cache.forget_fill(self)
+        for lending in self._take_lending():
+            lending.go_alone(self._status, is_remembered=not self.is_stored)
         for reader in readers:
             self._readers.remove(reader)
             reader.exchange.leave_fill()
@@ -460,7 +549,12 @@ class Fill:
         """Keep the whole answer, and give it to those who have not had all of it."""
         entry = self._entry
         assert entry is not None
+        self._cache.note_filled(self)
         self._cache.forget_fill(self)
+        if not self._pieces:
+            for lending in self.lending:
+                lending.send(body)
+        self._end_lending()
         entry.body = body
         if self._cache.is_present(self, entry.tags):
             self._cache.keep(entry, self.plan.rule)
@@ -472,7 +566,13 @@ class Fill:
         self._answer(waiting, entry, time.time(), self._asked_status)
 
     def _answer_all(self, entry: StoredResponse, now: float, status: int) -> None:
+        self._cache.note_filled(self)
         self._cache.forget_fill(self)
+        for lending in self._take_lending():
+            if entry.is_fresh(now):
+                lending.give(entry)
+            else:
+                lending.go_alone(status, is_remembered=False)
         readers, self._readers = self._readers, []
         self._answer(readers, entry, now, status)
 
@@ -524,6 +624,8 @@ class Fill:
         if not all(may(stored, each.plan, now, is_answered=status > 0) for each in readers):
             return False
         self._cache.forget_fill(self)
+        for lending in self._take_lending():
+            lending.fail(status or 502)
         self._readers = []
         for reader in readers:
             reader.exchange.leave_fill()
@@ -534,14 +636,37 @@ class Fill:
         """Forget the pieces that all readers have had, where nobody else will come."""
         if self.is_stored or not self._pieces:
             return
-        least = min((each.position for each in self._readers), default=0) - self._dropped
+        last = len(self._pieces) + self._dropped  # what siblings read is sent already
+        least = min((each.position for each in self._readers), default=last) - self._dropped
         if least > 0:
             del self._pieces[:least]
             self._dropped += least
 
+    def _lend_head(self) -> None:
+        """Send siblings the head, with what of the body was held before."""
+        if self._entry is not None:
+            for lending in self.lending:
+                lending.begin(self._entry, self._length)
+                for piece in self._pieces:
+                    lending.send(piece)
+
+    def _take_lending(self) -> list[Lending]:
+        lending, self.lending = self.lending, []
+        return lending
+
+    def _end_lending(self) -> None:
+        for lending in self._take_lending():
+            lending.end()
+
+    def _end_if_unwanted(self) -> None:
+        if self._has_head and not (self.is_stored or self._readers or self.lending):
+            self._give_up()
+
     def _give_up(self) -> None:
         """End the fetch: nobody needs the rest."""
         self._cache.forget_fill(self)
+        if self.source is not None:
+            self.source.close()
         fetch, self._fetch = self._fetch, None
         if fetch is not None and fetch.client.exchange is fetch:
             fetch.on_client_lost()

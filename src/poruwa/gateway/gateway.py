@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from poruwa.config.model import Policy, Route
+from poruwa.config.wire import encode_policy
 from poruwa.errors import UpstreamError
 from poruwa.gateway import pipeline
 from poruwa.gateway.balancer import Instance, Pool
@@ -29,6 +30,7 @@ from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
+from poruwa.gateway.siblings import Siblings
 from poruwa.observe.access_line import LineClock, access_line
 from poruwa.observe.access_log import AccessLog
 from poruwa.observe.metrics import GatewayMetrics
@@ -97,8 +99,12 @@ class Gateway:
         self.connections: set[ClientConnection] = set()
         self.fetching: set[ClientConnection] = set()  # the cache's own, with deadlines alike
         self.cache: GatewayCache | None = None
+        self.siblings: Siblings | None = None
         if self.routes.has_cache:
-            self.cache = GatewayCache(self, capacity_bytes=policy.cache.memory_bytes)
+            self.cache = cache = GatewayCache(self, capacity_bytes=policy.cache.memory_bytes)
+            self.siblings = cache.siblings = Siblings(
+                cache, shared, row.index, encode_policy(policy), loop
+            )
         # Tells the other workers of this machine; set by the process that has them.
         self.publish: Callable[[str, bytes], None] = _tell_nobody
         self._per_client: Counter[str] = Counter()
@@ -143,17 +149,26 @@ class Gateway:
         return self.limits.connections_per_client > 0 and not connection.is_trusted
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Begin to sweep, and to listen to siblings."""
+        if self.siblings is not None:
+            self.siblings.start()
         self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Abort every connection, to clients and to instances."""
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
+        if self.siblings is not None:
+            self.siblings.close()
         for connection in [*self.connections, *self.fetching]:
             connection.abort()
         for pool in self.pools.values():
             pool.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether clients, or siblings that read along with a fill, are connected."""
+        return bool(self.connections) or (self.siblings is not None and bool(self.siblings.lending))
 
     # For exchanges.
 
@@ -244,6 +259,8 @@ class Gateway:
             pool.sweep(now=now)
             pool.publish_answers()
         self.routes.learn_patience(now)
+        if self.siblings is not None:
+            self.siblings.observe_changes()
         if self.access_log is not None:
             self.access_log.tick(now)
             dropped = self.access_log.dropped_lines - self._dropped_lines

@@ -241,6 +241,7 @@ class RestFill(Fill):
         self._pieces.append(beginning)
         self._bytes = len(beginning)
         self._length = content_range.end
+        self._lend_head()
         for reader in list(self._readers):
             self._begin_reader(reader)
         self.on_body(body, complete=complete)
@@ -316,6 +317,7 @@ def _become_whole(entry: StoredResponse, newer: StoredResponse, block: bytes) ->
     entry.vary = newer.vary
     entry.tags = newer.tags
     entry.as_of = newer.as_of
+    entry.began_at = newer.began_at
     entry.facts = newer.facts
     entry.expires_at = newer.expires_at
     entry.etag = newer.etag

@@ -12,7 +12,8 @@ Layout, in 64-bit words: a header, then per worker its facts, then per instance 
 verdict, then one column per counter and slot with the cells of all workers side by side, so that
 what one worker has at neighbouring slots is one slice with a step. The requests under way come
 first: they are read for each request; what came of the others (answered, failed, how long it took)
-is for the control process, which judges (``gateway.passive_health``).
+is for the control process, which judges (``gateway.passive_health``). Last come the words of the
+fill table (``gateway.fill_table``), which also locks bytes far behind the end of this file.
 
 There are many more rows than workers, for those that a reload or upgrade replaced and that still
 hold connections. Reads look only at the rows between two marks that the control process keeps as
@@ -27,10 +28,11 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 
-_MAGIC = 0x706F7275_7761_0002  # "poruwa", layout 2
+_MAGIC = 0x706F7275_7761_0003  # "poruwa", layout 3
 _HEADER_WORDS = 8
 _VERDICT_VERSION = 3
 _FIRST_ROW, _END_ROW = 4, 5  # all rows that are held lie between: [first, end)
+_SECRET = 6  # and the word after it: 16 random bytes, known to these processes only
 _WORKER_WORDS = 8
 _SLOT_WORDS = 8
 _WORD_BYTES = 8
@@ -38,6 +40,9 @@ _WORD_BYTES = 8
 # Counters of a worker and slot, besides the requests under way. All but the last only grow.
 _FAILED, _LATENCY_MICROS, _IN_A_ROW = 1, 2, 3  # after those answered
 _OUTCOME_COUNTERS = 4
+
+FILL_WORDS = 16_384
+"""Words for the fill table (``gateway.fill_table``), a power of two."""
 
 FIXED_POINT = 16
 """Unit of the published slowness, latency ratio and capacity: an instance with 32 has twice one."""
@@ -108,6 +113,7 @@ class SharedState:
         "_outcome_base",
         "_slot_base",
         "fd",
+        "fill_base",
         "max_instances",
         "max_workers",
         "words",
@@ -122,6 +128,7 @@ class SharedState:
         self._slot_base = _HEADER_WORDS + max_workers * _WORKER_WORDS
         self._in_flight_base = self._slot_base + max_instances * _SLOT_WORDS
         self._outcome_base = self._in_flight_base + max_instances * max_workers
+        self.fill_base = self._outcome_base + max_instances * max_workers * _OUTCOME_COUNTERS
 
     @classmethod
     def create(cls, *, max_workers: int = 64, max_instances: int = 256) -> SharedState:
@@ -131,12 +138,14 @@ class SharedState:
             + max_workers * _WORKER_WORDS
             + max_instances * _SLOT_WORDS
             + max_instances * max_workers * (1 + _OUTCOME_COUNTERS)
+            + FILL_WORDS
         )
         fd = os.memfd_create("poruwa-shared-state", os.MFD_CLOEXEC)
         os.ftruncate(fd, words * _WORD_BYTES)
         state = cls(fd, mmap.mmap(fd, words * _WORD_BYTES), max_workers, max_instances)
         state.words[0:3] = memoryview(_packed(_MAGIC, max_workers, max_instances)).cast("q")
         state.words[_END_ROW] = max_workers
+        state.words[_SECRET : _SECRET + 2] = memoryview(os.urandom(16)).cast("q")
         return state
 
     @classmethod
@@ -272,6 +281,26 @@ class SharedState:
             is_draining=bool(is_draining),
         )
 
+    def secret(self) -> bytes:
+        """Return 16 random bytes that only the processes of this gateway know."""
+        return self.words[_SECRET : _SECRET + 2].tobytes()
+
+    def row_count(self) -> int:
+        """Return how many rows are looked at: 1 where a single worker runs."""
+        return self.words[_END_ROW] - self.words[_FIRST_ROW]
+
+    def row_of(self, pid: int) -> int:
+        """Return the row that process ``pid`` holds; -1 for none."""
+        words = self.words
+        for row in range(words[_FIRST_ROW], words[_END_ROW]):
+            if words[_HEADER_WORDS + row * _WORKER_WORDS] == pid:
+                return row
+        return -1
+
+    def pid(self, index: int) -> int:
+        """Return the process that holds row ``index``; 0 for none."""
+        return self.words[_HEADER_WORDS + index * _WORKER_WORDS]
+
     def live_workers(self) -> list[WorkerView]:
         """Return the rows that a process holds."""
         rows = range(self.words[_FIRST_ROW], self.words[_END_ROW])
@@ -287,9 +316,10 @@ class SharedState:
 class WorkerRow:
     """The row of this worker: the only cells that it writes."""
 
-    __slots__ = ("_facts", "_in_flight", "_outcomes", "_stride", "_words")
+    __slots__ = ("_facts", "_in_flight", "_outcomes", "_stride", "_words", "index")
 
     def __init__(self, shared: SharedState, index: int, *, generation: int) -> None:
+        self.index = index
         self._words = shared.words
         self._facts = _HEADER_WORDS + index * _WORKER_WORDS
         self._in_flight = shared._in_flight_base + index

@@ -26,6 +26,7 @@ class StoredResponse(Entry):
         vary: names of the request fields that it varies on; empty under a class.
         date: when the origin sent it, in wall seconds; when it came, if it does not say.
         as_of: position of the changes that it holds (``rules.changes``).
+        began_at: when it was asked for, in monotonic nanoseconds.
         expires_at: wall seconds; 0.0 for what is never served without asking.
         is_compressible: whether variants in content codings are made of it.
     """
@@ -34,6 +35,7 @@ class StoredResponse(Entry):
         "_second",
         "_second_head",
         "as_of",
+        "began_at",
         "block",
         "body",
         "date",
@@ -59,6 +61,7 @@ class StoredResponse(Entry):
         self.body = b""
         self.vary: tuple[bytes, ...] = ()
         self.as_of = 0
+        self.began_at = 0
         self.etag = b""
         self.is_compressible = False
         self.last_modified_text = b""

@@ -244,11 +244,11 @@ class Worker:
         self._row.set_draining()
         self._bus.send(Draining(worker=self._index))
         await asyncio.sleep(DRAIN_POLL_SECONDS)  # what was accepted last is a connection by then
-        while gateway.connections or any(acceptor.is_greeting for acceptor in self._acceptors):
+        while gateway.is_busy or any(acceptor.is_greeting for acceptor in self._acceptors):
             now = loop.time()
             if now >= self._drain_end:
                 break
-            if now >= self._greeting_end and not gateway.connections:
+            if now >= self._greeting_end and not gateway.is_busy:
                 break
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         for acceptor in self._acceptors:
