@@ -41,6 +41,7 @@ MODULES = (
     "poruwa/stores/s3fifo.py",
     "poruwa/stores/tag_index.py",
     "poruwa/rules/fair_queue.py",
+    "poruwa/gateway/fill_table.py",
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/selection.py",
     "poruwa/observe/access_line.py",
