@@ -223,7 +223,12 @@ class GatewayCache:
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
             self._count("hit", rule)
-            if entry.is_compressible and head.accept_encoding is not None:
+            if (
+                entry.is_compressible
+                and head.accept_encoding is not None
+                # Who has the uncompressed one needs no other.
+                and (head.if_none_match is None or head.if_none_match != entry.etag)
+            ):
                 entry = self.encodings.best(entry, head.accept_encoding, rule)
             if wants_part and (
                 head.if_none_match != entry.etag
@@ -307,6 +312,9 @@ class GatewayCache:
         self._count("miss", plan.rule)
         fill, lines = self._new_fill(entry, part, plan, is_listed=is_listed)
         fill.join(exchange, plan)
+        links = plan.rule.early_links
+        if links and exchange.is_secure and exchange.head.field(b"sec-fetch-mode") == b"navigate":
+            exchange.hint(links)
         fill.begin(exchange, lines)
 
     def _refresh(
@@ -763,12 +771,20 @@ class GatewayCache:
         rule.counts[event] = rule.counts.get(event, 0) + 1
 
 
-def consult_cache(exchange: Exchange) -> bool:
-    """Answer from the cache, where the route has one."""
-    rule = exchange.route.cache_rule
-    cache = exchange.gateway.cache
-    return rule is not None and cache is not None and cache.consult(exchange, rule)
-
-
 def _status_line(member: bytes) -> bytes:
     return b"Cache-Status: %b\r\n" % member
+
+
+_NOT_CACHED: Final = _status_line(cache_status_member(_NAME, hit=False, fwd=FWD_BYPASS))
+
+
+def consult_cache(exchange: Exchange) -> bool:
+    """Answer from the cache, where the route has one."""
+    cache = exchange.gateway.cache
+    if cache is None:
+        return False
+    rule = exchange.route.cache_rule
+    if rule is None:
+        exchange.response_lines += _NOT_CACHED
+        return False
+    return cache.consult(exchange, rule)

@@ -32,6 +32,7 @@ from poruwa.rules.cache_class import (
     expand_tags,
     is_compressible,
     is_key_path,
+    preload_lines,
     query_value,
 )
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
@@ -72,7 +73,7 @@ _COOKIE: Final = 1 << COOKIE
 class CacheRule:
     """How the requests of a route are cached."""
 
-    __slots__ = ("_origins", "_origins_secure", "counts", "largest_bytes", "name")
+    __slots__ = ("_origins", "_origins_secure", "counts", "early_links", "largest_bytes", "name")
 
     is_anonymous = False
     disconnected_seconds = 0.0
@@ -81,6 +82,7 @@ class CacheRule:
         self.name = name
         self.largest_bytes = largest_bytes
         self.counts: dict[str, int] = {}
+        self.early_links = b""  # lines of what the latest page had clients load ahead
         self._origins: dict[bytes, bytes] = {}
         self._origins_secure: dict[bytes, bytes] = {}
 
@@ -377,6 +379,7 @@ class CacheClass(CacheRule):
         entry = StoredResponse(primary, key)
         entry.status, entry.status_text = head.status, head.status_text
         entry.block = stored_block(head, route, without=CLASS_LINES) + self._client_lines
+        self.early_links = preload_lines(head.lines())
         length = head.content_length
         entry.is_compressible = is_compressible(
             fields, -1 if length is None or not length.isdigit() else int(length)

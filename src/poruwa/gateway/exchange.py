@@ -252,6 +252,11 @@ class Exchange:
         client.end_exchange(keep_alive=True)
         return True
 
+    def hint(self, lines: bytes) -> None:
+        """Send a 103 ahead of the answer (RFC 8297); ``lines`` begin with their CRLF."""
+        if self.head.minor_version == 1 and not self.response_begun:
+            self.client.write(b"HTTP/1.1 103 Early Hints%b\r\n\r\n" % lines)
+
     def begin_stream(
         self, status: int, status_text: bytes, block: bytes, lines: bytes, length: int
     ) -> None:

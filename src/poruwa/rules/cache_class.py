@@ -40,6 +40,7 @@ _COMPRESSIBLE: Final = re.compile(
 )
 _LEAST_BYTES: Final = 1024  # less fits into a packet as it is
 _MOST_BYTES: Final = 8 << 20
+_PRELOAD: Final = re.compile(rb";[ \t]*rel=\"?(?:preload|preconnect)\b", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # What a response may vary on although the policy does not name it: the gateway itself decides it,
 # or sends every origin the same.
@@ -190,6 +191,17 @@ def is_compressible(fields: Mapping[bytes, bytes], length: int) -> bool:
     if etag and not etag.endswith(b'"'):
         return False  # no valid one, so that none can be made of it
     return _COMPRESSIBLE.match(fields.get(b"content-type", b"")) is not None
+
+
+def preload_lines(lines: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the Link lines that name what to load ahead, each with the CRLF before it."""
+    return b"".join(
+        [
+            b"\r\nLink: " + value
+            for name, value in lines
+            if name == b"link" and _PRELOAD.search(value) is not None
+        ]
+    )
 
 
 def browser_control(seconds: float | None, *, immutable: bool) -> bytes:
