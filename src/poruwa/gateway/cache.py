@@ -672,6 +672,8 @@ class GatewayCache:
             self.keep(self._updated(entry, head, rule, asked_at=now - waited, now=now), rule)
         else:
             entry.expires_at = min(entry.expires_at, now)
+            if self.siblings is not None:
+                self.siblings.note_change()
 
     def tell_and_forget(self, primary: bytes) -> None:
         """As ``forget``, in every worker."""

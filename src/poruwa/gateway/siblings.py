@@ -118,6 +118,10 @@ class Siblings:
             self._position = position
             self._changed_at = time.monotonic_ns()
 
+    def note_change(self) -> None:
+        """Take nothing from siblings that was begun before now: what it is of has been aged."""
+        self._changed_at = time.monotonic_ns()
+
     # For fills.
 
     def take(self, fill: Fill, leader: Exchange, lines: bytes, *, tries: int = 0) -> bool:
