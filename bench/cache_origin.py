@@ -21,8 +21,8 @@ ETAG = '"page-1"'
 SMALL_BYTES = 4096
 LARGE_BYTES = 100 * 1024
 ENTRY_BYTES = 1024
-SMALL, LARGE, ENTRY = "small", "large", "entry"
-SIZES = {SMALL: SMALL_BYTES, LARGE: LARGE_BYTES, ENTRY: ENTRY_BYTES}
+SMALL, LARGE, ENTRY, MARKED = "small", "large", "entry", "marked"
+SIZES = {SMALL: SMALL_BYTES, LARGE: LARGE_BYTES, ENTRY: ENTRY_BYTES, MARKED: ENTRY_BYTES}
 _COUNTER_PATH = "/requests"
 _COUNTS = re.compile(rb"^ *\d+ +\d+ +(\d+) *$", re.MULTILINE)
 
@@ -59,7 +59,7 @@ http {{
 
 
 def page_path(size: str, number: int) -> str:
-    """Return the path of a page: ``size`` is ``small``, ``large`` or ``entry``."""
+    """Return the path of a page; ``size`` is one of `SIZES`."""
     return f"/{size}/{number}"
 
 

@@ -21,8 +21,9 @@ import uvloop
 
 from bench.browser_headers import CHROMIUM
 from bench.cache_origin import ETAG, LIFETIME_SECONDS, SMALL, SMALL_BYTES, page_body, page_path
+from bench.cache_proxies import page_policy
 from bench.errors import BenchError
-from bench.micro import Exchanges
+from bench.micro import UPSTREAMS, Exchanges
 from bench.pinning import Cores, pinned
 from bench.report import Table
 from bench.samples import spread
@@ -30,6 +31,7 @@ from bench.settings import say
 from bench.zipf import zipf_walk
 
 if TYPE_CHECKING:
+    from poruwa.config.model import Policy
     from poruwa.gateway.cache import GatewayCache
     from poruwa.gateway.exchange import Exchange
 
@@ -41,19 +43,21 @@ WHOLE = "whole"
 LOG = "log"
 RECORD = "record"
 CONSULT = "consult"
+ANSWER = "answer"
+WRITE = "write"
 STEPS: Mapping[str, str] = {
     "parse": "read the request line and field lines, check every byte",
     "begin": "framing, the exchange's state",
     "identify": "address, request id and trace, normal path",
     "route": "find the route",
-    CONSULT: "key, look-up, may it be reused, plan",
-    "serve": "head of the answer, conditions",
-    "write": "outbox",
+    CONSULT: "key, look-up, may it be reused",
+    ANSWER: "head of the answer, end of the exchange",
+    WRITE: "outbox",
     RECORD: "metrics",
     LOG: "the line of the access log",
 }
-"""The steps in their order. ``consult`` is timed whole; what follows inside it is taken off."""
-_INSIDE_CONSULT = ("serve", "write", RECORD, LOG)
+"""The steps in their order. ``consult`` is timed with ``answer`` in it, and that with the rest."""
+_INSIDE = {CONSULT: (ANSWER,), ANSWER: (WRITE, RECORD, LOG)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +79,10 @@ class Profile:
     def rows(self) -> list[tuple[str, str, float]]:
         """Return name, what it does, and microseconds of its own, of all that a hit consists of."""
         timed = self.microseconds
-        own = {name: timed[name] for name in STEPS}
-        own[CONSULT] -= sum(timed[name] for name in _INSIDE_CONSULT)
+        own = {
+            name: timed[name] - sum(timed[inner] for inner in _INSIDE.get(name, ()))
+            for name in STEPS
+        }
         whole = timed[WHOLE]
         return [
             *((name, STEPS[name], own[name]) for name in STEPS),
@@ -141,7 +147,9 @@ async def _measure(log: Path) -> dict[str, list[float]]:
     access_log.open()
     try:
         bench = _Steps(
-            Exchanges(asyncio.get_running_loop(), is_caching=True, access_log=access_log),
+            Exchanges(
+                asyncio.get_running_loop(), policy=_policy(log.parent), access_log=access_log
+            ),
             access_log,
         )
         bench.fill()
@@ -157,6 +165,15 @@ async def _measure(log: Path) -> dict[str, list[float]]:
         access_log.close()
     say("  profile: " + ", ".join(f"{name} {min(each):.2f}" for name, each in times.items()))
     return times
+
+
+def _policy(work: Path) -> Policy:
+    """Return the policy that our gateway is measured with."""
+    from poruwa.config.load import load_policy
+
+    path = work / "profile.toml"
+    path.write_text(page_policy(UPSTREAMS))
+    return load_policy(path, environ={})
 
 
 class _Steps:
@@ -218,13 +235,14 @@ class _Steps:
             flush()
 
     def _steps(self, batch: Sequence[bytes]) -> dict[str, float]:
+        from poruwa.gateway.cache import consult_cache
         from poruwa.gateway.exchange import Exchange
         from poruwa.gateway.routes import route_request
         from poruwa.gateway.security import identify_client
         from poruwa.net.http1 import take_request_head
         from poruwa.rules.message import body_framing
 
-        gateway, client, cache = self._gateway, self._client, self._cache
+        gateway, client = self._gateway, self._client
         times = {"parse": _each(take_request_head, batch)}
         heads = [head for head in map(take_request_head, batch) if head is not None]
         exchanges: list[Exchange] = []
@@ -239,42 +257,46 @@ class _Steps:
         times["begin"] = _timed(begin)
         times["identify"] = _each(identify_client, exchanges)
         times["route"] = _each(route_request, exchanges)
-        # What ``consult`` does at its end, first: an exchange that has ended cannot be served.
-        stored = [(each, self._stored(each)) for each in exchanges]
-        now = time.time()
-        times["serve"] = _each(
-            lambda pair: (
-                b"%bX-Request-Id: %b\r\n\r\n" % (pair[1].hit_head(now), pair[0].request_id)
-            ),
-            stored,
-        )
         head, body = b"x" * 420, page_body(SMALL_BYTES)
 
         def write(exchange: Exchange) -> None:
             client.write_message(head, body)
             gateway.outbox.flush()
 
-        times["write"] = _each(write, exchanges)
+        times[WRITE] = _each(write, exchanges)
         gateway.access_log = None
         times[RECORD] = _each(gateway.record, exchanges)
         gateway.access_log = self._access_log  # type: ignore[assignment]
         times[LOG] = _each(gateway.record, exchanges) - times[RECORD]
 
-        def consult() -> None:
-            for exchange in exchanges:
-                client.exchange = exchange
-                assert exchange.route.cache_rule is not None
-                cache.consult(exchange, exchange.route.cache_rule)
-                gateway.outbox.flush()
-
-        times[CONSULT] = _timed(consult)
+        stored = list(self._cache.store.entries())[: len(exchanges)]
+        times[ANSWER] = self._ended(
+            lambda exchange, entry: exchange.answer_hit(entry, time.time(), has_it=False),
+            [Exchange(gateway, client, exchange.head, 0) for exchange in exchanges],
+            stored,
+        )
+        times[CONSULT] = self._ended(lambda exchange, _: consult_cache(exchange), exchanges, stored)
         return times
 
-    def _stored(self, exchange: Exchange) -> Any:
-        rule = exchange.route.cache_rule
-        primary = rule.locate(exchange) if rule is not None else None
-        assert primary is not None
-        return self._cache.store.peek(primary)
+    def _ended(
+        self,
+        answer: Callable[[Exchange, Any], bool],
+        exchanges: Sequence[Exchange],
+        stored: Sequence[Any],
+    ) -> float:
+        """Return the seconds it takes to answer and so to end ``exchanges``.
+
+        Raises:
+            BenchError: one is not answered by what is stored.
+        """
+        client, flush = self._client, self._gateway.outbox.flush
+        started = time.thread_time()
+        for exchange, entry in zip(exchanges, stored, strict=True):
+            client.exchange = exchange
+            if not answer(exchange, entry):
+                raise BenchError("A hit was not answered from the store.")
+            flush()
+        return time.thread_time() - started
 
 
 def _timed(call: Callable[[], None]) -> float:

@@ -2,7 +2,8 @@
 
 Alike means: one worker (HAProxy: one thread; Varnish: one pool of threads, on one core) with its
 store in memory (nginx: files on tmpfs), HTTP/1.1 kept alive on both sides, every page of a run kept
-until its end, a line of an access log per request written to tmpfs. Varnish has its lines written
+until its end, a line of an access log per request written to tmpfs. Ours has a class for the pages
+that gives each three tags. Varnish has its lines written
 by varnishncsa, as its manual says; that runs on the same core, and its time counts as Varnish's.
 
 Peers get what their manuals advise for throughput: nginx sendfile, a cache of open files and of
@@ -17,8 +18,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cache_origin import (
@@ -37,6 +39,7 @@ from bench.proxies import HAPROXY, NGINX, OURS, Plan, Proxy, gateway_command
 VARNISH = "Varnish"
 CACHES = (OURS, NGINX, VARNISH, HAPROXY)
 _STORE_MIB = 1024
+POOL = "origin"
 _CONNECTIONS = 4096
 
 
@@ -103,8 +106,34 @@ def empty_logs(work: Path) -> None:
         os.truncate(path, 0)
 
 
+def page_policy(upstreams: Sequence[str]) -> str:
+    """Return a policy of ours that keeps the origin's pages, with three tags on each."""
+    instances = ", ".join(f'"{upstream}"' for upstream in upstreams)
+    return f"""\
+[cache]
+memory = "{_STORE_MIB}MiB"
+
+[pools.{POOL}]
+instances = [{instances}]
+health = {{ kind = "tcp", interval = "30s" }}
+
+[classes.page]
+scope = "shared"
+tags = ["pages", "size:{{size}}", "page:{{number}}"]
+lifetimes = {{ browser = "0s", gateway = "{LIFETIME_SECONDS}s" }}
+
+[[routes]]
+name = "page"
+path = "/{{size}}/{{number}}"
+pool = "{POOL}"
+data_class = "page"
+"""
+
+
 def _ours(plan: Plan, port: int) -> list[str]:
-    return [*gateway_command(plan, port), "--cache"]
+    path = plan.work / "pages.toml"
+    path.write_text(page_policy(plan.upstreams))
+    return gateway_command(replace(plan, policy=(path, POOL)), port)
 
 
 def _nginx(plan: Plan, port: int) -> list[str]:

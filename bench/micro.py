@@ -28,9 +28,10 @@ from bench.samples import Spread, spread
 from bench.settings import Settings, say
 
 if TYPE_CHECKING:
+    from poruwa.config.model import Policy
     from poruwa.observe.access_log import AccessLog
 
-_UPSTREAMS = ("127.0.0.1:9101", "127.0.0.1:9102")
+UPSTREAMS = ("127.0.0.1:9101", "127.0.0.1:9102")
 _EXCHANGES = 10_000  # of one measurement: long enough for the clock, short enough to repeat
 _WARM_UP = 3_000
 _REPETITIONS = 9
@@ -84,7 +85,7 @@ class Exchanges:
     """A gateway of the default policy with one client and one connection to each instance.
 
     Args:
-        is_caching: as ``--cache``.
+        policy: with the two upstreams in its one pool; None for the default.
         access_log: opened; None for none.
     """
 
@@ -92,7 +93,7 @@ class Exchanges:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        is_caching: bool = False,
+        policy: Policy | None = None,
         access_log: AccessLog | None = None,
     ) -> None:
         from poruwa.config.load import default_policy
@@ -105,13 +106,12 @@ class Exchanges:
             WorkerRow,
         )
         from poruwa.gateway.upstream import UpstreamConnection
-        from poruwa.stack.overrides import with_cache
         from poruwa.stack.topology import make_topology
 
-        policy = default_policy(upstreams=_UPSTREAMS, workers=1)
-        policy = with_cache(policy, is_wanted=is_caching)
+        if policy is None:
+            policy = default_policy(upstreams=UPSTREAMS, workers=1)
         shared = SharedState.create(max_workers=2)
-        for slot in range(len(_UPSTREAMS)):
+        for slot in range(len(UPSTREAMS)):
             shared.set_instance(slot, Verdict(state=InstanceState.UP))
         self.gateway = Gateway(
             policy,

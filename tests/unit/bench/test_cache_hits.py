@@ -21,7 +21,7 @@ def _measured(point: str, connections: int, proxy: str, *, p99_ms: float = 1.0) 
     rate = RATES[proxy]
     sample = Sample(
         requests=int(rate), seconds=1.0, requests_per_second=rate, bytes_per_request=4500.0,
-        p50_ms=0.5, p99_ms=p99_ms, max_ms=2.0, errors={},
+        p50_ms=0.5, p95_ms=0.8, p99_ms=p99_ms, max_ms=2.0, errors={},
     )  # fmt: skip
     return Measured(
         variant=point, connections=connections, proxy=proxy, round=0, core_busy=1.0,
@@ -73,10 +73,11 @@ def test_misses_and_a_higher_p99_miss_their_targets() -> None:
 
 
 def test_what_is_inside_a_step_is_not_counted_twice() -> None:
-    timed = dict.fromkeys(STEPS, 1.0) | {"consult": 7.0, WHOLE: 12.0}
+    timed = dict.fromkeys(STEPS, 1.0) | {"consult": 7.0, "answer": 5.0, WHOLE: 12.0}
     profile = Profile(microseconds=timed, live=Live(user=20.0, kernel=5.0), is_compiled=True)
     own = {name: microseconds for name, _, microseconds in profile.rows()}
-    assert own["consult"] == 3.0  # less serve, write, record and log
+    assert own["consult"] == 2.0  # less answer
+    assert own["answer"] == 2.0  # less write, record and log
     assert own["between"] == pytest.approx(12.0 - 11.0)
     assert own["loop"] == 8.0
     assert sum(own.values()) == pytest.approx(25.0)
@@ -92,4 +93,5 @@ def test_the_steps_are_those_of_a_real_hit(monkeypatch: pytest.MonkeyPatch, tmp_
     assert set(times) == {*STEPS, WHOLE}
     assert all(values[0] > 0 for name, values in times.items() if name != "log")
     lines = log.read_text().splitlines()
-    assert len(lines) == 300 + 2 * 300 + 2 * 300  # filled, checked and by hand, and the steps
+    # Filled, checked, by hand, logged, answered, consulted: a line for each page.
+    assert len(lines) == 6 * 300
