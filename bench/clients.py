@@ -17,6 +17,7 @@ from collections.abc import Callable
 from bench.errors import BenchError
 from bench.origin import SMALL_PATH
 from bench.pinning import pinned
+from bench.probe import take_answer
 
 _SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
 _CONNECT_SECONDS = 5.0
@@ -84,7 +85,7 @@ class IdleClients:
             for sock in waiting:
                 sock.sendall(_REQUEST)
             for sock in waiting:
-                _take_answer(sock)
+                take_answer(sock)
 
     def open_count(self) -> int:
         """Return how many the server has not closed."""
@@ -185,28 +186,6 @@ class SlowClients:
         sock.close()
         self.replaced += 1
         self._open(number)
-
-
-def _take_answer(sock: socket.socket) -> None:
-    data = b""
-    while True:
-        more = sock.recv(65_536)
-        if not more:
-            raise BenchError("The server closed a connection instead of answering.")
-        data += more
-        head, end, body = data.partition(b"\r\n\r\n")
-        if end and len(body) >= _content_length(head):
-            break
-    if b" 200 " not in data[:16]:
-        raise BenchError(f"An idle connection was answered {data[:60]!r}.")
-
-
-def _content_length(head: bytes) -> int:
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    raise BenchError(f"An answer without Content-Length: {head[:200]!r}")
 
 
 def _is_open(sock: socket.socket) -> bool:
