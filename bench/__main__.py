@@ -1,6 +1,6 @@
 """``python -m bench``: run benchmarks, print their tables, write results.
 
-    python -m bench                          all of them, below twelve minutes
+    python -m bench                          all of them, about half an hour
     python -m bench micro pass_through       these
     python -m bench pass_through --seconds 1 --rounds 1 --out /tmp/results    a quick look
 

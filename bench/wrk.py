@@ -30,12 +30,17 @@ class Load:
     Attributes:
         headers: sent with every request, besides Host.
         paths: a file with a path per line, walked over and over; None for the URL's own path.
+        start: the number of lines of it to begin after.
+        think_milliseconds: that each client waits before a request, on average; 0 for none. It is
+            not part of a latency.
     """
 
     connections: int
     seconds: int
     headers: Mapping[str, str] = field(default_factory=dict)
     paths: Path | None = None
+    start: int = 0
+    think_milliseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,7 @@ class Sample:
     requests_per_second: float
     bytes_per_request: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     max_ms: float
     errors: Mapping[str, int]
@@ -59,8 +65,8 @@ class Sample:
         return asdict(self)
 
 
-def run_wrk(url: str, load: Load, *, core: int) -> Sample:
-    """Put ``load`` on ``url`` from ``core`` and return what came of it.
+def run_wrk(url: str, load: Load, *, core: int | None) -> Sample:
+    """Put ``load`` on ``url`` from ``core`` (None: from any) and return what came of it.
 
     Raises:
         BenchError: wrk is not installed, fails, or got no answer at all.
@@ -71,9 +77,11 @@ def run_wrk(url: str, load: Load, *, core: int) -> Sample:
     ]  # fmt: skip
     for name, value in load.headers.items():
         argv += ["-H", f"{name}: {value}"]
-    env = {name: value for name, value in os.environ.items() if name != "BENCH_PATHS"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
     if load.paths is not None:
-        env["BENCH_PATHS"] = str(load.paths)
+        env |= {"BENCH_PATHS": str(load.paths), "BENCH_START": str(load.start)}
+    if load.think_milliseconds:
+        env["BENCH_THINK_MS"] = str(load.think_milliseconds)
     with pinned(core):
         try:
             ended = subprocess.run(
@@ -110,6 +118,7 @@ def parse_output(text: str) -> Sample:
         requests_per_second=requests / seconds,
         bytes_per_request=figures["bytes"] / requests,
         p50_ms=figures["p50_us"] / 1000,
+        p95_ms=figures["p95_us"] / 1000,
         p99_ms=figures["p99_us"] / 1000,
         max_ms=figures["max_us"] / 1000,
         errors=figures["errors"],

@@ -24,8 +24,8 @@ Transfer/sec:      9.10MB
 """
 FIGURES = (
     'FIGURES {"requests": 78300, "microseconds": 3010000, "bytes": 28731100, "p50_us": 1180, '
-    '"p99_us": 2345, "max_us": 8900, "errors": {"connect": 0, "read": 2, "write": 0, '
-    '"timeout": 1, "status": 4}}\n'
+    '"p95_us": 2100, "p99_us": 2345, "max_us": 8900, "errors": {"connect": 0, "read": 2, '
+    '"write": 0, "timeout": 1, "status": 4}}\n'
 )
 
 
@@ -35,7 +35,7 @@ def test_figures_become_a_sample() -> None:
     assert sample.seconds == pytest.approx(3.01)
     assert sample.requests_per_second == pytest.approx(78_300 / 3.01)
     assert sample.bytes_per_request == pytest.approx(28_731_100 / 78_300)
-    assert (sample.p50_ms, sample.p99_ms, sample.max_ms) == (1.18, 2.345, 8.9)
+    assert (sample.p50_ms, sample.p95_ms, sample.p99_ms, sample.max_ms) == (1.18, 2.1, 2.345, 8.9)
 
 
 def test_every_kind_of_error_counts() -> None:
