@@ -38,6 +38,7 @@ MODULES = (
     "poruwa/rules/stored_response.py",
     "poruwa/rules/vary.py",
     "poruwa/stores/entry.py",
+    "poruwa/stores/ghosts.py",
     "poruwa/stores/s3fifo.py",
     "poruwa/stores/tag_index.py",
     "poruwa/rules/fair_queue.py",
