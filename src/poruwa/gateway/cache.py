@@ -70,6 +70,7 @@ from poruwa.rules.freshness import (
     LifetimeSource,
     ReuseAction,
     decide_reuse,
+    is_fetched_for_all,
     may_serve_stale_on_error,
 )
 from poruwa.rules.invalidation import answers_get, invalidated_keys, is_safe, normalise_origin
@@ -214,7 +215,9 @@ class GatewayCache:
                 reason = FWD_VARY_MISS
                 held = self.store.get(key + PART_MARK)
                 if isinstance(held, StoredPart):
-                    if answer_from_part(exchange, held, directives, now):
+                    if not rule.needs_origin(head) and answer_from_part(
+                        exchange, held, directives, now
+                    ):
                         self._count("hit", rule)
                         return True
                     part = held
@@ -256,11 +259,12 @@ class GatewayCache:
             exchange.response_lines += _status_line(member)
             exchange.answer_error(504)
             return True
-        if (
-            (entry is None and self.is_passed(primary, now))
-            or directives.no_store
-            or rule.needs_origin(head)
-            or (not rule.is_anonymous and method == b"HEAD")
+        if not is_fetched_for_all(
+            method,
+            directives,
+            is_known_private=entry is None and self.is_passed(primary, now),
+            has_origin_condition=rule.needs_origin(head),
+            is_made_anew=rule.is_anonymous,
         ):
             if entry is not None and method == b"HEAD":
                 exchange.observer = partial(self.update_by_head, entry, rule)

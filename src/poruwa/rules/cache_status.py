@@ -1,7 +1,7 @@
 """What the cache says of how it answered: the ``Cache-Status`` field (RFC 9211).
 
-One member per cache, ours after those nearer to the origin (section 2). Written for each response,
-read by nobody here.
+One member per cache, ours on a line after those nearer to the origin (section 2). Written for each
+response, read by nobody here.
 """
 
 from __future__ import annotations
@@ -72,16 +72,6 @@ def cache_status_member(
     if detail is not None:
         member += b"; detail=" + _token_or_string(detail)
     return member
-
-
-def append_member(existing: bytes | None, member: bytes) -> bytes:
-    """Return the field's value with ``member`` as its last, nearest to the client.
-
-    Args:
-        existing: what the response came with, lines joined by ``", "``; not checked.
-    """
-    before = b"" if existing is None else existing.strip(b" \t,")
-    return before + b", " + member if before else member
 
 
 def _token_or_string(value: bytes) -> bytes:

@@ -427,6 +427,35 @@ def facts_of(
     )
 
 
+def is_fetched_for_all(
+    method: bytes,
+    request: Directives,
+    *,
+    is_known_private: bool,
+    has_origin_condition: bool,
+    is_made_anew: bool,
+) -> bool:
+    """Tell whether what a request misses is fetched so that others may have it too.
+
+    Else it goes to the origin as it came, and the answer to whom it came from.
+
+    Args:
+        method: GET or HEAD.
+        request: its directives; nothing is stored for no-store (RFC 9111 section 5.2.1.5).
+        is_known_private: nothing is stored, as a moment ago the answer was not for all.
+        has_origin_condition: If-Match or If-Unmodified-Since, which only the origin can decide
+            (RFC 9110 section 13.2.1; RFC 9111 section 4.3.2).
+        is_made_anew: the origin is asked by a GET of our own making. If not, the answer to a HEAD
+            has no content to keep.
+    """
+    return not (
+        is_known_private
+        or request.no_store
+        or has_origin_condition
+        or (method == b"HEAD" and not is_made_anew)
+    )
+
+
 def decide_reuse(
     request: Directives, stored: StoredFacts, now: float, *, ignore_client: bool = False
 ) -> Reuse:

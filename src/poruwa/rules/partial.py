@@ -86,22 +86,6 @@ class Segments:
                 return data[start - at : end - at]
         return None
 
-    def covers(self, start: int, end: int) -> bool:
-        """Tell whether all bytes from ``start`` up to ``end`` are held."""
-        return self.missing(start, end) is None
-
-    def missing(self, start: int, end: int) -> tuple[int, int] | None:
-        """Return the one range to ask for so that ``start`` up to ``end`` is held; None if it is.
-
-        It begins and ends with bytes that are not held; between them some may be.
-        """
-        for at, data in self.parts:
-            if at <= start < at + len(data):
-                start = at + len(data)
-            if at < end <= at + len(data):
-                end = at
-        return (start, end) if start < end else None
-
     def beginning(self) -> bytes:
         """Return the bytes that are held from the first one on; empty if that is missing."""
         start, data = self.parts[0]

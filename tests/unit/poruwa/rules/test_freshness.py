@@ -26,6 +26,7 @@ from poruwa.rules.freshness import (
     decide_reuse,
     facts_of,
     freshness_lifetime,
+    is_fetched_for_all,
     is_storable,
     may_serve_stale_on_error,
     parse_age,
@@ -825,3 +826,27 @@ def test_any_response_is_judged(response: dict[bytes, bytes], status: int) -> No
     assert facts.born_at <= NOW - 1
     assert facts.lifetime_seconds >= 0
     assert (facts.lifetime_source is LifetimeSource.NONE) <= (facts.lifetime_seconds == 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_control", "options", "result"),
+    [
+        pytest.param(b"GET", b"", {}, True, id="usual"),
+        pytest.param(b"GET", b"no-cache", {}, True, id="5.2.1.4-no-cache"),
+        pytest.param(b"GET", b"no-store", {}, False, id="5.2.1.5-no-store"),
+        pytest.param(b"GET", b"", {"is_known_private": True}, False, id="known-private"),
+        pytest.param(b"GET", b"", {"has_origin_condition": True}, False, id="4.3.2-if-match"),
+        pytest.param(b"HEAD", b"", {}, False, id="3-head-has-no-content"),
+        pytest.param(b"HEAD", b"", {"is_made_anew": True}, True, id="head-by-a-get"),
+    ],
+)
+def test_fetched_for_all(
+    method: bytes, request_control: bytes, options: dict[str, bool], result: bool
+) -> None:
+    given_options = {
+        "is_known_private": False,
+        "has_origin_condition": False,
+        "is_made_anew": False,
+    }
+    request = parse_cache_control(request_control)
+    assert is_fetched_for_all(method, request, **(given_options | options)) is result

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poruwa.rules.invalidation import (
+    answers_get,
     invalidated_keys,
     is_safe,
     normalise_origin,
@@ -213,3 +214,22 @@ def test_time_grows_with_length_only(reference: bytes) -> None:
     began = process_time()
     targets(location=reference, target=reference)
     assert process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "location", "result"),
+    [
+        pytest.param(b"POST", 200, TARGET, True, id="9110-9.3.3"),
+        pytest.param(b"POST", 200, ORIGIN + b"/a/./b?q=1#here", True, id="however-it-is-written"),
+        pytest.param(b"POST", 200, b"?q=1", True, id="3986-5.2.2-relative"),
+        pytest.param(b"POST", 200, b"/a/b", False, id="another-target"),
+        pytest.param(b"POST", 200, b"https://example.org/a/b?q=1", False, id="another-origin"),
+        pytest.param(b"POST", 200, None, False, id="nothing-said"),
+        pytest.param(b"POST", 201, TARGET, False, id="another-status"),
+        pytest.param(b"PUT", 200, TARGET, False, id="another-method"),
+    ],
+)
+def test_answers_get(method: bytes, status: int, location: bytes | None, result: bool) -> None:
+    fields = {} if location is None else {b"content-location": location}
+    found = answers_get(method, status, origin=ORIGIN, target=TARGET, fields=fields)
+    assert found is result

@@ -17,6 +17,7 @@ from poruwa.rules.partial import (
     combine,
     first_segment,
     format_content_range,
+    is_rest,
     multipart_body,
     parse_content_range,
     parse_ranges,
@@ -161,34 +162,15 @@ def test_whole_needs_the_beginning_the_end_and_the_total() -> None:
 
 def test_what_is_held() -> None:
     segments = combined(held(10, 30), held(60, 80))
-    assert segments.covers(10, 30)
-    assert segments.covers(60, 61)
-    assert not segments.covers(9, 11)
-    assert not segments.covers(29, 31)
-    assert not segments.covers(20, 70)
-    assert not segments.covers(40, 50)
+    assert segments.read(10, 30)
+    assert segments.read(60, 61)
+    assert not segments.read(9, 11)
+    assert not segments.read(29, 31)
+    assert not segments.read(20, 70)
+    assert not segments.read(40, 50)
     assert segments.read(12, 15) == WHOLE[12:15]
     assert segments.read(70, 80) == WHOLE[70:80]
     assert segments.read(25, 31) is None
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "missing"),
-    [
-        (10, 30, None),
-        (60, 70, None),
-        (0, 10, (0, 10)),
-        (0, 30, (0, 10)),
-        (0, 20, (0, 10)),
-        (20, 40, (30, 40)),
-        (20, 70, (30, 60)),
-        (20, 100, (30, 100)),
-        (0, 100, (0, 100)),
-        (30, 60, (30, 60)),
-    ],
-)
-def test_what_is_missing(start: int, end: int, missing: tuple[int, int] | None) -> None:
-    assert combined(held(10, 30), held(60, 80)).missing(start, end) == missing
 
 
 @pytest.mark.parametrize(
@@ -255,9 +237,9 @@ def test_segments_are_bounded() -> None:
     for number in range(1, MAX_SEGMENTS + 1):
         segments = combined(segments, held(number * 5, number * 5 + 2))
         assert len(segments.parts) == min(number + 1, MAX_SEGMENTS)
-    assert not segments.covers(2, 3)
-    assert segments.covers(5, 7)
-    assert segments.covers(MAX_SEGMENTS * 5, MAX_SEGMENTS * 5 + 2)
+    assert not segments.read(2, 3)
+    assert segments.read(5, 7)
+    assert segments.read(MAX_SEGMENTS * 5, MAX_SEGMENTS * 5 + 2)
 
 
 @settings(deadline=None)
@@ -270,9 +252,6 @@ def test_combined_segments_hold_what_was_given(ranges: list[tuple[int, int]]) ->
         assert segments.read(at, at + 1) == (WHOLE[at : at + 1] if at in bytes_held else None)
     for before, after in zip(segments.parts, segments.parts[1:], strict=False):
         assert before[0] + len(before[1]) < after[0]
-    gap = segments.missing(0, 100)
-    absent = set(range(100)) - bytes_held
-    assert gap == ((min(absent), max(absent) + 1) if absent else None)
 
 
 @settings(deadline=None)
@@ -321,3 +300,40 @@ def test_no_bytes_break_it(value: bytes) -> None:
         assert 0 <= start < end <= 100
     for start, end in parse_ranges(b"bytes=" + value, 100) or []:
         assert 0 <= start < end <= 100
+
+
+@pytest.mark.parametrize(
+    ("brought", "etag", "last_modified", "length", "result"),
+    [
+        pytest.param((40, 100, 100), b'"a"', b"", 60, True, id="3.4-the-rest"),
+        pytest.param((40, 100, None), b'"a"', b"", 60, True, id="of-unknown-length"),
+        pytest.param((40, 99, 100), b'"a"', b"", 59, False, id="not-all"),
+        pytest.param((30, 100, 100), b'"a"', b"", 70, False, id="from-elsewhere"),
+        pytest.param((40, 101, 101), b'"a"', b"", 61, False, id="another-length"),
+        pytest.param((40, 100, 100), b'"b"', b"", 60, False, id="3.4-another-tag"),
+        pytest.param((40, 100, 100), b'W/"a"', b"", 60, False, id="3.4-weak-tag"),
+        pytest.param((40, 100, 100), b"", b"", 60, False, id="3.4-no-validator"),
+        pytest.param((40, 100, 100), b'"a"', b"", -1, False, id="no-length"),
+        pytest.param((40, 100, 100), b'"a"', b"", 59, False, id="fewer-bytes"),
+        pytest.param((40, 100, 100), b"", MONDAY, 60, True, id="8.8.2.2-strong-date"),
+        pytest.param((40, 100, 100), b"", TUESDAY, 60, False, id="another-date"),
+    ],
+)
+def test_the_rest(
+    brought: tuple[int, int, int | None],
+    etag: bytes,
+    last_modified: bytes,
+    length: int,
+    result: bool,
+) -> None:
+    start, end, complete = brought
+    beginning = held(0, 40, last_modified=MONDAY)
+    assert beginning.beginning() == WHOLE[:40]
+    content_range = ContentRange(start=start, end=end, complete_length=complete)
+    found = is_rest(beginning, content_range, etag=etag, last_modified=last_modified, length=length)
+    assert found is result
+
+
+def test_what_lacks_the_first_byte_is_no_beginning() -> None:
+    assert held(1, 40).beginning() == b""
+    assert combined(held(0, 10), held(20, 30)).beginning() == WHOLE[:10]
