@@ -410,6 +410,13 @@ class GatewayControl:
             workers=len(self.workers.rows),
             seconds=round(time.monotonic() - self._started, 2),
         )
+        if self.in_force.policy.cache.follow_origin:
+            # RFC 9111 section 7.3: that a response sets a cookie does not forbid to store it.
+            _log.warning(
+                "cookies may be shared",
+                why="the cache keeps what the origin lets it keep, with its Set-Cookie",
+                remedy="Cache-Control: private or no-store on answers that set a visitor's cookie",
+            )
 
     def _worker_status(self, row: int, epoch: int) -> dict[str, Any]:
         view = self._shared.worker(row)

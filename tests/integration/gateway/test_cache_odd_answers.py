@@ -194,6 +194,23 @@ def test_a_refresh_that_may_not_be_reused_ends_serving_stale(
     assert origin.seen(path)[2].request.get("if-none-match") == b'"b"'
 
 
+def test_a_cookie_is_stored_where_the_origin_lets_it_be_and_the_operator_is_told(
+    site: tuple[GatewayProcess, Origin], path: str
+) -> None:
+    """RFC 9111 section 7.3: Set-Cookie alone does not inhibit caching."""
+    gateway, origin = site
+    gateway.await_log(lambda event: event.get("event") == "cookies may be shared")
+    private = b"Cache-Control: private, max-age=100\r\nSet-Cookie: a=1\r\n"
+    shared = replies(b"", FRESH + b"Set-Cookie: a=2\r\n")
+    origin.on(path, in_turn(replies(b"", private), shared))
+    # One that is not for all keeps the URL from being stored for a while.
+    assert gateway.get(path).get("set-cookie") == b"a=1"
+    assert gateway.get(path).get("set-cookie") == b"a=2"
+    origin.on(path + "-shared", in_turn(shared))
+    assert gateway.get(path + "-shared").get("set-cookie") == b"a=2"
+    assert gateway.get(path + "-shared").get("set-cookie") == b"a=2"
+
+
 def test_nobody_reads_along_with_a_request_that_has_credentials(
     site: tuple[GatewayProcess, Origin], path: str
 ) -> None:
