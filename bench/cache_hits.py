@@ -19,6 +19,7 @@ from bench.browser_headers import CHROMIUM
 from bench.cache_origin import (
     ETAG,
     LARGE,
+    SIZES,
     SMALL,
     CacheOrigin,
     page_path,
@@ -62,6 +63,11 @@ class Point:
     size: str = SMALL
     headers: Mapping[str, str] = field(default_factory=dict)
     connections: int = 32
+
+    @property
+    def least_bytes(self) -> int:
+        """What an answer has at least: its body, where there is one."""
+        return 0 if "If-None-Match" in self.headers else SIZES[self.size]
 
     @property
     def variant(self) -> Variant:
@@ -206,6 +212,10 @@ def _measure(
                 samples.append(measured)
                 empty_logs(work)
                 sample = measured.sample
+                if sample.bytes_per_request < point.least_bytes:
+                    raise BenchError(
+                        f"{cache.name}, {point.name}: answers of {sample.bytes_per_request:.0f} B."
+                    )
                 if cache.name == OURS and point is SCORED:
                     user, kernel = (
                         (late - early) / sample.requests * 1e6

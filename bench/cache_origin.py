@@ -2,7 +2,7 @@
 
 Pages of one size share one file, so that the origin's own memory is not what is measured; to a
 cache they are as many URLs. All of them say what such a page says: HTML, a lifetime, an ETag, a
-date of change.
+date of change. And ``no-transform``, so that all caches send the same bytes: ours would compress.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ http {{
         root {files};
         default_type "text/html; charset=utf-8";
         location / {{
-            add_header Cache-Control "public, max-age={lifetime}";
+            add_header Cache-Control "public, max-age={lifetime}, no-transform";
             add_header ETag '{etag}';
             rewrite ^/([a-z]+)/ /$1 break;
         }}

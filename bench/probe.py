@@ -1,13 +1,15 @@
 """A client that asks for one page after another and notes how long each took, from a thread.
 
 One request at a time: where the server's loop stands still, the next answer is late by as much. The
-longest of thousands is as near to its longest pause as can be seen from outside; what the machine
-does to the client itself is in it, so that it is measured on an idle server, too.
+longest of thousands is as near to its longest pause as can be seen from outside. Where other
+programs have the cores, waiting for one is in it; the kernel tells how long either side did
+(``/proc/PID/schedstat``, Documentation/scheduler/sched-stats), and that is kept beside it.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import threading
 import time
@@ -24,12 +26,18 @@ _TIMEOUT_SECONDS = 30.0
 class Probe:
     """Asks loopback ``port`` for ``paths`` in turn from ``core`` until the block is left.
 
+    Args:
+        worker: the process that answers.
+
     Attributes:
         latencies: in seconds, one an answer.
+        waits: how much of each was spent waiting for a core, by the worker or by this client.
     """
 
-    def __init__(self, port: int, paths: Sequence[str], *, core: int) -> None:
+    def __init__(self, port: int, paths: Sequence[str], *, core: int, worker: int) -> None:
         self.latencies = array("d")
+        self.waits = array("d")
+        self._worker = worker
         self._port = port
         self._requests = [
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() for path in paths
@@ -48,18 +56,21 @@ class Probe:
         self._thread.join()
 
     def longest_ms(self) -> float:
-        """Return the longest latency in milliseconds.
+        """Return the longest latency in milliseconds; raises as ``quantile_ms``."""
+        return self.quantile_ms(1.0)
+
+    def longest_running_ms(self) -> float:
+        """Return the longest time in milliseconds that no waiting for a core explains."""
+        self.quantile_ms(1.0)
+        pairs = zip(self.latencies, self.waits, strict=True)
+        return max(max(0.0, latency - wait) for latency, wait in pairs) * 1000
+
+    def quantile_ms(self, share: float) -> float:
+        """Return the latency that ``share`` of all are not above, in milliseconds.
 
         Raises:
             BenchError: an answer was not 200, or there was none.
         """
-        return self._checked(1.0)
-
-    def quantile_ms(self, share: float) -> float:
-        """Return the latency that ``share`` of all are not above, in milliseconds."""
-        return self._checked(share)
-
-    def _checked(self, share: float) -> float:
         if self._error is not None:
             raise BenchError(f"The probe failed: {self._error!r}") from self._error
         if not self.latencies:
@@ -79,13 +90,34 @@ class Probe:
             self._error = error
 
     def _ask(self, sock: socket.socket) -> None:
-        for request in itertools.cycle(self._requests):
-            if self._stopping.is_set():
-                return
-            started = time.monotonic()
-            sock.sendall(request)
-            take_answer(sock)
-            self.latencies.append(time.monotonic() - started)
+        with _WaitClock(f"/proc/{self._worker}/schedstat", "/proc/thread-self/schedstat") as waited:
+            for request in itertools.cycle(self._requests):
+                if self._stopping.is_set():
+                    return
+                waited_before = waited.seconds()
+                started = time.monotonic()
+                sock.sendall(request)
+                take_answer(sock)
+                latency = time.monotonic() - started
+                self.waits.append(waited.seconds() - waited_before)
+                self.latencies.append(latency)
+
+
+class _WaitClock:
+    """How long some threads have waited for a core since they began, in sum."""
+
+    def __init__(self, *paths: str) -> None:
+        self._files = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+
+    def __enter__(self) -> _WaitClock:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for file in self._files:
+            os.close(file)
+
+    def seconds(self) -> float:
+        return sum(int(os.pread(file, 100, 0).split()[1]) for file in self._files) / 1e9
 
 
 def take_answer(sock: socket.socket) -> None:

@@ -157,11 +157,14 @@ def policy_for(text: str, *, cached: bool) -> str:
 
 
 def cache_outcomes(metrics: str) -> dict[str, float]:
-    """Return the counts of ``poruwa_cache_requests`` in a page of metrics by their outcome."""
-    found = re.findall(
+    """Return the counts of ``poruwa_cache_requests`` by outcome, of all classes."""
+    outcomes: dict[str, float] = {}
+    lines = re.findall(
         r'^poruwa_cache_requests(?:_total)?\{[^}]*outcome="([^"]+)"[^}]*\} (\S+)$', metrics, re.M
     )
-    return {outcome: float(count) for outcome, count in found}
+    for outcome, count in lines:
+        outcomes[outcome] = outcomes.get(outcome, 0.0) + float(count)
+    return outcomes
 
 
 @contextmanager

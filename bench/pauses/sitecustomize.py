@@ -1,9 +1,9 @@
 """Python imports this first where it is on the path: every process notes its collector's pauses.
 
 For workers of the gateway, which run elsewhere than the benchmark: no code of theirs knows of it. A
-line is ``generation microseconds at``, the last in seconds of the monotonic clock, as the
-benchmark's own process reads it; a process writes to a file named by its number in the folder that
-``BENCH_PAUSES`` names.
+line is ``generation microseconds at``: processor time, so that other programs are not in it, and
+the end in seconds of the monotonic clock, as the benchmark's own process reads it. A process writes
+to a file named by its number in the folder that ``BENCH_PAUSES`` names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class _Pauses:
         self._began = 0.0
 
     def note(self, phase: str, facts: dict[str, Any]) -> None:
-        now = time.monotonic()
+        now = time.thread_time()
         if phase == "start":
             self._began = now
         elif now - self._began >= _LEAST_SECONDS:
             if self._file < 0:
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            line = f"{facts['generation']} {(now - self._began) * 1e6:.0f} {now:.6f}\n"
+            line = f"{facts['generation']} {(now - self._began) * 1e6:.0f} {time.monotonic():.6f}\n"
             os.write(self._file, line.encode())
 
 

@@ -46,16 +46,25 @@ def test_memory_is_told_for_one_entry_beyond_its_bytes() -> None:
 
 
 def test_a_probe_notes_every_answer() -> None:
-    with Server(ANSWER) as port, Probe(port, ["/a", "/b"], core=_CORE) as probe:
+    with Server(ANSWER) as port, Probe(port, ["/a", "/b"], core=_CORE, worker=os.getpid()) as probe:
         while len(probe.latencies) < 50:
             probe_alive(probe)
     assert len(probe.latencies) >= 50
     assert 0 < probe.quantile_ms(0.5) <= probe.longest_ms()
+    assert 0 <= probe.longest_running_ms() <= probe.longest_ms()
+
+
+def test_what_either_side_waited_for_a_core_is_no_pause() -> None:
+    probe = Probe(0, ["/"], core=_CORE, worker=os.getpid())
+    probe.latencies.extend([0.030, 0.012, 0.001])
+    probe.waits.extend([0.028, 0.003, 0.004])
+    assert probe.longest_ms() == pytest.approx(30.0)
+    assert probe.longest_running_ms() == pytest.approx(9.0)
 
 
 def test_a_probe_that_is_answered_an_error_says_so() -> None:
     refusal = ANSWER.replace(b"200 OK", b"503 No")
-    with Server(refusal) as port, Probe(port, ["/"], core=_CORE) as probe:
+    with Server(refusal) as port, Probe(port, ["/"], core=_CORE, worker=os.getpid()) as probe:
         probe._thread.join(10)
     with pytest.raises(BenchError, match="503"):
         probe.longest_ms()

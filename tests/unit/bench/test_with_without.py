@@ -15,9 +15,10 @@ from poruwa.config.load import load_policy
 METRICS = """\
 # HELP poruwa_cache_requests_total What the cache did for requests.
 # TYPE poruwa_cache_requests_total counter
-poruwa_cache_requests_total{outcome="hit"} 120.0
-poruwa_cache_requests_total{outcome="miss"} 1e+01
-poruwa_cache_requests_total{outcome="stored"} 9.0
+poruwa_cache_requests_total{class="home",outcome="hit"} 100.0
+poruwa_cache_requests_total{class="api",outcome="hit"} 20.0
+poruwa_cache_requests_total{class="api",outcome="miss"} 1e+01
+poruwa_cache_requests_total{class="api",outcome="stored"} 9.0
 poruwa_requests_total{route="home"} 77.0
 """
 
