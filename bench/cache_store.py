@@ -278,18 +278,18 @@ class _Run:
 
 
 def _memory(store: Store, before: int) -> Memory:
-    from poruwa.stores.entry import OVERHEAD_BYTES
+    from poruwa.gateway.stored import RESPONSE_BYTES
 
     entries = store.held("entries")
     return Memory(
         entries=entries,
-        payload_bytes=store.held("bytes") - entries * OVERHEAD_BYTES,
+        payload_bytes=store.held("bytes") - entries * RESPONSE_BYTES,
         resident_bytes=procfs.resident_bytes(store.worker) - before,
     )
 
 
 def _report(phases: Sequence[Phase], memory: Memory, seconds: int) -> Report:
-    from poruwa.stores.entry import OVERHEAD_BYTES
+    from poruwa.gateway.stored import RESPONSE_BYTES
 
     has_purge = phases[-1].name.startswith("purge")
     return Report(
@@ -310,7 +310,7 @@ def _report(phases: Sequence[Phase], memory: Memory, seconds: int) -> Report:
         samples={"phases": [asdict(phase) for phase in phases], "memory": asdict(memory)},
         draw=lambda path: _draw(phases, path),
         notes=[
-            f"The store charges {OVERHEAD_BYTES} bytes an entry beyond key, head and body; what "
+            f"The store charges {RESPONSE_BYTES} bytes an entry beyond key, head and body; what "
             f"it really took here is {memory.over_bytes:,.0f}, the allocator's and the collector's "
             f"share with it.",
             *([] if has_purge else ["The purge was not measured: there is no command for it."]),

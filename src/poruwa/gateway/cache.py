@@ -156,6 +156,7 @@ class GatewayCache:
 
     Attributes:
         largest_bytes: of one body; a larger one passes, unkept.
+        stored: how many responses have been stored so far.
         changes: of tags, and of URLs as ``URL_TAG`` and the URL.
         siblings: what the other workers fetch and have; None for nobody.
     """
@@ -170,6 +171,7 @@ class GatewayCache:
         "largest_bytes",
         "siblings",
         "store",
+        "stored",
         "tags",
     )
 
@@ -185,6 +187,7 @@ class GatewayCache:
         self.tags = TagIndex(self.store.drop)
         self.encodings = Encodings(gateway, self)
         self.changes = Changes()
+        self.stored = 0
         self.siblings: Siblings | None = None
 
     # For the pipeline.
@@ -445,6 +448,7 @@ class GatewayCache:
             self.store.remove(entry.key + PART_MARK)
         variants.names = entry.vary
         if self.store.put(entry):
+            self.stored += 1
             self.tags.add(entry)
             variants.keys.add(entry.key)
             self._variants[entry.primary] = variants
@@ -457,6 +461,7 @@ class GatewayCache:
         variants = self._variants.get(variant.primary)
         variant.charge()
         if variants is not None and self.store.put(variant):
+            self.stored += 1
             self.tags.add(variant)
             variants.keys.add(variant.key)
             self._count("encoded", rule)

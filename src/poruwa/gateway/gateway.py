@@ -23,6 +23,7 @@ from poruwa.gateway import pipeline
 from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.bounds import ConnectionLimits, ConnectionTimeouts
 from poruwa.gateway.cache import GatewayCache
+from poruwa.gateway.collector import Collector
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.late_tries import LateTries
 from poruwa.gateway.listener import ClientConnection
@@ -105,6 +106,7 @@ class Gateway:
             self.siblings = cache.siblings = Siblings(
                 cache, shared, row.index, encode_policy(policy), loop
             )
+        self.collector = Collector()
         # Tells the other workers of this machine; set by the process that has them.
         self.publish: Callable[[str, bytes], None] = _tell_nobody
         self._per_client: Counter[str] = Counter()
@@ -255,6 +257,8 @@ class Gateway:
         due += [each for each in self.fetching if each.deadline < now]
         if due:
             self._expire(due)
+        if self.cache is not None:
+            self.collector.tick(self.cache.stored, now)
         for pool in self.pools.values():
             pool.sweep(now=now)
             pool.publish_answers()

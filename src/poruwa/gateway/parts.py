@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.fill import ITS_OWN, Fill
 from poruwa.gateway.heads import stored_block
-from poruwa.gateway.stored import StoredResponse, hit_lines, lines_of
+from poruwa.gateway.stored import RESPONSE_BYTES, StoredResponse, hit_lines, lines_of
 from poruwa.net.http1 import RequestHead, ResponseHead
 from poruwa.rules.cache_control import Directives
 from poruwa.rules.conditional import Representation, range_applies, select
@@ -40,7 +40,6 @@ from poruwa.rules.partial import (
     parse_ranges,
 )
 from poruwa.rules.stored_response import updated_lines
-from poruwa.stores.entry import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from poruwa.gateway.cache import CachePlan, GatewayCache
@@ -82,7 +81,7 @@ class StoredPart(StoredResponse):
 
     def charge(self) -> None:
         held = sum([len(data) for _, data in self.segments.parts])
-        self.size = OVERHEAD_BYTES + len(self.key) + len(self.block) + held
+        self.size = RESPONSE_BYTES + len(self.key) + len(self.block) + held
 
 
 def is_range_alone(head: RequestHead) -> bool:

@@ -14,6 +14,10 @@ from poruwa.rules.freshness import StoredFacts
 from poruwa.rules.http_date import parse_http_date
 from poruwa.stores.entry import OVERHEAD_BYTES, Entry
 
+RESPONSE_BYTES = OVERHEAD_BYTES + 1_100
+"""Charged for each response beyond key, head and body. Measured: 1,700 to 1,970 in a gateway that
+holds 200,000 with three tags each (``python -m bench cache_store``)."""
+
 _NO_CONTENT = frozenset((204, 304))
 
 
@@ -82,7 +86,7 @@ class StoredResponse(Entry):
 
     def charge(self) -> None:
         """Set ``size`` to what keeping it takes."""
-        self.size = OVERHEAD_BYTES + len(self.key) + len(self.block) + len(self.body)
+        self.size = RESPONSE_BYTES + len(self.key) + len(self.block) + len(self.body)
 
     def age(self, now: float) -> int:
         """Return its age in seconds."""

@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -36,6 +35,7 @@ from poruwa.config.wire import decode_policy
 from poruwa.errors import FAILURE_PREFIX, ConfigError, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
 from poruwa.gateway.cache_answers import answer_about_cache
+from poruwa.gateway.collector import collect_and_freeze
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.local_bus import (
     LAST_WORD,
@@ -196,8 +196,10 @@ class Worker:
             gateway.update_topology(self._topology)
         gateway.publish = lambda topic, payload: self._bus.send(Publish(topic, payload))
         gateway.start()
-        gc.collect()
-        gc.freeze()  # what exists now lives as long as the process: no pass needs to look at it
+        if gateway.cache is not None:
+            gateway.collector.start()
+        else:  # what exists now lives as long as the process: no pass needs to look at it
+            collect_and_freeze()
         self._bus.send(Prepared(worker=self._index))
 
     async def _accept(self) -> None:
