@@ -72,9 +72,11 @@ class FillClient(ClientConnection):
 
     def abort(self) -> None:
         """The answer cannot be had whole: so do the readers learn."""
-        if self.exchange is not None:
-            self.exchange.on_client_lost()
+        fetch = self.exchange
+        if fetch is not None:
+            fetch.on_client_lost()
         self.fill.on_cut()
+        self.fill.on_ended(self)
 
     def expire(self) -> None:
         if self.exchange is not None:
@@ -112,6 +114,7 @@ class FillExchange(Exchange):
         self.status = status
         self._end()
         self.fill.on_error(status)
+        self.fill.on_ended(self.client)
 
     def on_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         if attempt is self.attempt:
@@ -128,6 +131,8 @@ class FillExchange(Exchange):
         else:
             self._set_response_deadline()
         self.fill.on_body(data, complete=complete)
+        if complete:
+            self.fill.on_ended(self.client)
 
     def _deliver(
         self, attempt: Attempt, head: ResponseHead, framing: int, body: bytes, *, complete: bool
@@ -138,6 +143,8 @@ class FillExchange(Exchange):
         else:
             self._set_response_deadline()
         self.fill.on_head(head, framing, body, complete=complete)
+        if complete:
+            self.fill.on_ended(self.client)
 
     def _record(self) -> None:
         self.gateway.fetching.discard(self.client)
@@ -461,6 +468,11 @@ class Fill:
             reader.exchange.leave_fill()
             reader.exchange.response_lines += self._cache.miss_lines(reader.plan, 0, stored=False)
             reader.exchange.answer_error(status)
+
+    def on_ended(self, client: ClientConnection) -> None:
+        """Let go of the fetch that has ended: it refers back, and would wait for the collector."""
+        if self._fetch is not None and self._fetch.client is client:
+            self._fetch = None
 
     # For readers.
 
