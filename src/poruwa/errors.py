@@ -59,3 +59,13 @@ class UpstreamError(PoruwaError):
 
 class StackError(PoruwaError):
     """A part of the stack that cannot start or run: busy port, missing package, full disk."""
+
+
+class BusUnavailable(PoruwaError):
+    """The change log cannot be reached: nothing was written, or it is not known whether it was.
+
+    A write that has not begun is refused; one that has is published later by the relay.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, source=ErrorSource.STORE, retryable=True, status_hint=503)
