@@ -91,8 +91,8 @@ class Changes:
     def note_ahead(self, tags: Iterable[bytes]) -> None:
         """Take note of a change that only this process knows, without giving it a position.
 
-        Until the next position, whatever bears one of ``tags`` counts as changed, even what is begun
-        from now on: positions cannot tell it from what was begun before.
+        Until the next position, whatever bears one of ``tags`` counts as changed, even what is
+        begun from now on: positions cannot tell it from what was begun before.
         """
         self._quiet_from = self.position + 1
         self._note(self.position + 1, tags)

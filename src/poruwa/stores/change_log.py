@@ -121,6 +121,8 @@ class ChangeLog:
         self._token = token_hex(8).encode()
         self._id = layer.encode() + b"~" + self._token
         self._task: asyncio.Task[None] | None = None
+        # Python 3.11's wait_for, in redis-py, may swallow a cancellation; so loops look here, too.
+        self._is_closing = False
         self._wake = asyncio.Event()
         self._first_try = asyncio.Event()
         self._stamp = 0
@@ -163,7 +165,11 @@ class ChangeLog:
 
     async def close(self) -> None:
         """Leave: nobody waits for this process from now on, and it is no longer sure."""
+        now = time.monotonic()
+        self._unsure_since = now if self.sure_until > now else self._unsure_since
         self.sure_until = 0.0
+        self._is_closing = True
+        self._wake.set()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -206,7 +212,7 @@ class ChangeLog:
         pause = _FIRST_PAUSE_SECONDS
         heartbeat = self._coherence.heartbeat_seconds
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._is_closing:
             self._wake.clear()
             sent = time.monotonic()
             try:
@@ -288,10 +294,8 @@ class ChangeLog:
         if position <= self._applier.position:
             return
         values = dict(zip(fields[::2], fields[1::2], strict=True))
-        if b"e" in values:
-            change = EVERYTHING
-        else:
-            change = decode_change(values.get(b"c", b""))
+        is_begin = b"e" in values
+        change = EVERYTHING if is_begin else decode_change(values.get(b"c", b""))
         self._applier.apply(position, change)
         self._note_writer(values.get(b"w", b""))
         if position > self._heard and self._unheard_at is None:
@@ -346,7 +350,7 @@ class ChangeLog:
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while True:
+        while not self._is_closing:
             try:
                 await self._hear()
                 pause = _FIRST_PAUSE_SECONDS
@@ -368,7 +372,7 @@ class ChangeLog:
             channels.append(wake_channel(namespace))
         try:
             await subscription.subscribe(*channels)
-            while True:
+            while not self._is_closing:
                 message = await subscription.get_message(timeout=self._coherence.lease_seconds)
                 if message is None:
                     if self._is_deaf() or self._links.current is not link:
