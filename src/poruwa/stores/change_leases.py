@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from poruwa.rules.position import position_of_id
+from poruwa.stores.change_scripts import Head
 
 MARGIN: Final = 1.1
 """What is waited for a lease, as a multiple: clocks that differ by a tenth are broken."""
@@ -90,6 +91,40 @@ def layers_of(flat: Sequence[bytes]) -> dict[bytes, LayerEntry]:
 def name_of(layer: bytes) -> str:
     """Return the name of a layer: what stands in the table, without the process's token."""
     return layer.rpartition(b"~")[0].decode("utf-8", "replace")
+
+
+class EpochWatch:
+    """What is known of the present epoch: since when, and whether older leases still run.
+
+    Attributes:
+        longest_seconds: the longest lease that may have been given.
+    """
+
+    __slots__ = ("_epoch", "_seen_at", "_settled", "longest_seconds")
+
+    def __init__(self, lease_seconds: float) -> None:
+        self.longest_seconds = lease_seconds
+        self._epoch = 0
+        self._seen_at = 0.0
+        self._settled = 0
+
+    def see(self, head: Head, now: float) -> None:
+        """Take note of a script's answer that was there at ``now`` (monotonic)."""
+        if head.epoch != self._epoch:
+            self._epoch = head.epoch
+            self._seen_at = now
+        if head.is_settled:
+            self._settled = max(head.epoch, self._settled)
+        self.longest_seconds = max(head.longest_seconds, self.longest_seconds)
+
+    def settled_epoch(self, now: float) -> int:
+        """Return the epoch before which all leases have lapsed by the own clock; 0 if not yet."""
+        is_over = now >= self._seen_at + MARGIN * self.longest_seconds
+        return self._epoch if self._epoch and is_over else 0
+
+    def is_settled(self, epoch: int) -> bool:
+        """Tell whether all leases given before ``epoch`` are known to have lapsed."""
+        return self._settled >= epoch
 
 
 class Survey:

@@ -2,6 +2,11 @@
 
 Three clients, so that none waits for another: renewals, whose answer is useless once the lease is
 over; calls (appends and surveys); and the subscription that wakes.
+
+With replicas, all nodes are asked who is the primary, again every heartbeat and after every append:
+who writes to one primary does not reach who listens to the other. Of two, the one with the later
+epoch counts (the other is an old primary that came back); if neither has it, none does until one is
+demoted. A node that does not answer is taken for dead: see the limits in ``stores.change_log``.
 """
 
 from __future__ import annotations
@@ -10,13 +15,14 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from poruwa.config.model import Coherence, ValkeyStore
-from poruwa.stores.change_scripts import ChangeScripts
-from poruwa.stores.valkey_connection import FAILURES, find_primary, make_client
+from poruwa.stores.change_scripts import ChangeScripts, epoch_key
+from poruwa.stores.valkey_connection import FAILURES, make_client
 
-_RENEWING_CONNECTIONS = 2  # one in use, and one while a lost one is being closed
+_FEW_CONNECTIONS = 2  # one in use, and one while a lost one is being closed
 
 
 class ChangeLink:
@@ -31,7 +37,7 @@ class ChangeLink:
     ) -> None:
         self.node = node
         lease = coherence.lease_seconds
-        few = replace(store, connections_per_node=_RENEWING_CONNECTIONS)
+        few = replace(store, connections_per_node=_FEW_CONNECTIONS)
         patience = min(store.timeout_seconds, lease)
         self._renewing = make_client(few, node=node, retries=0, timeout_seconds=patience)
         self._calling = make_client(store, node=node)
@@ -53,53 +59,99 @@ class ChangeLink:
 
 
 class ChangeLinks:
-    """The present link, made when first needed and anew when another node takes the writes."""
+    """The present link, made when first needed and anew when another node takes the writes.
+
+    Attributes:
+        has_replicas: whether there is more than one node to look at.
+        current: the present link, whether it works or not.
+    """
 
     def __init__(self, store: ValkeyStore, coherence: Coherence, *, retained: int) -> None:
+        self.has_replicas = len(store.nodes) > 1
+        self.current: ChangeLink | None = None
         self._store = store
         self._coherence = coherence
         self._retained = retained
-        self._link: ChangeLink | None = None
-        self._is_doubted = False
+        self._is_doubted = True
         self._lock = asyncio.Lock()
+        self._probes: dict[str, Redis] = {}
 
     async def get(self) -> ChangeLink:
-        """Return the link.
+        """Return the link; look who takes the writes where that is not known.
 
         Raises:
-            ConnectionError: no node takes writes (``find_primary``).
+            ConnectionError: no node does, or it cannot be decided which.
         """
-        if self._link is None or self._is_doubted:
-            return await self.find()
-        return self._link
-
-    @property
-    def current(self) -> ChangeLink | None:
-        """The present link, whether it works or not."""
-        return self._link
+        if self.current is None or self._is_doubted:
+            async with self._lock:
+                if self.current is None or self._is_doubted:
+                    await self._find()
+        assert self.current is not None
+        return self.current
 
     def doubt(self) -> None:
-        """Have the next ``get`` look again who takes writes."""
-        self._is_doubted = True
+        """Have the next ``get`` look again who takes the writes."""
+        self._is_doubted = self.has_replicas
 
-    async def find(self) -> ChangeLink:
-        """Look who takes writes now and return the link to it.
+    async def confirm(self) -> None:
+        """Make sure that no other node is the primary.
 
         Raises:
-            ConnectionError: no node does.
+            ConnectionError: one says so, and is not known to be an old one.
         """
-        async with self._lock:
-            node = await find_primary(self._store)
-            self._is_doubted = False
-            link = self._link
-            if link is None or link.node != node:
-                self._link = ChangeLink(self._store, self._coherence, node, retained=self._retained)
-                if link is not None:
-                    await link.close()
-            assert self._link is not None
-            return self._link
+        if self.has_replicas:
+            node = self._chosen(await self._primaries())
+            if self.current is None or node != self.current.node:
+                self._is_doubted = True
+                raise ConnectionError(f"{node} is the primary now")
 
     async def close(self) -> None:
-        link, self._link = self._link, None
+        link, self.current = self.current, None
         if link is not None:
             await link.close()
+        for probe in self._probes.values():
+            with contextlib.suppress(*FAILURES):
+                await probe.aclose()
+
+    async def _find(self) -> None:
+        nodes = self._store.nodes
+        node = self._chosen(await self._primaries()) if self.has_replicas else nodes[0]
+        link = self.current
+        if link is None or link.node != node:
+            self.current = ChangeLink(self._store, self._coherence, node, retained=self._retained)
+            if link is not None:
+                await link.close()
+        self._is_doubted = False
+
+    def _chosen(self, primaries: dict[str, int]) -> str:
+        latest = max(primaries.values(), default=0)
+        chosen = [node for node, epoch in primaries.items() if epoch == latest]
+        if len(chosen) == 1:
+            return chosen[0]
+        self._is_doubted = True
+        if chosen:
+            raise ConnectionError(f"{' and '.join(chosen)} both say primary; demote one of them")
+        raise ConnectionError(f"none of {', '.join(self._store.nodes)} says that it is the primary")
+
+    async def _primaries(self) -> dict[str, int]:
+        """Return the nodes that call themselves primary, and the epochs they know."""
+        answers = await asyncio.gather(*(self._epoch_of(node) for node in self._store.nodes))
+        pairs = zip(self._store.nodes, answers, strict=True)
+        return {node: epoch for node, epoch in pairs if epoch is not None}
+
+    async def _epoch_of(self, node: str) -> int | None:
+        probe = self._probes.get(node)
+        if probe is None:
+            store = replace(self._store, connections_per_node=2 * _FEW_CONNECTIONS)
+            # Asked every heartbeat; a node that is cut off must not hold up the others' leases.
+            patience = min(store.timeout_seconds, self._coherence.lease_seconds / 4)
+            probe = make_client(store, node=node, retries=0, timeout_seconds=patience)
+            self._probes[node] = probe
+        try:
+            async with probe.pipeline(transaction=False) as pipe:
+                pipe.execute_command("ROLE")
+                pipe.hget(epoch_key(self._coherence.namespace), "epoch")
+                role, epoch = await pipe.execute()
+        except FAILURES:
+            return None
+        return int(epoch or 0) if role[0] == b"master" else None

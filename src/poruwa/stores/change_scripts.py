@@ -216,6 +216,10 @@ class ChangeScripts:
         return Head(int(epoch), int(n), settled == 1, int(longest) / 1000, rest)
 
 
+def epoch_key(namespace: str) -> str:
+    return f"{{{namespace}}}:epoch"
+
+
 def wake_channel(namespace: str) -> str:
     return f"{{{namespace}}}:wake"
 
