@@ -13,8 +13,9 @@
     44      2       length of the tags
     46      ...     the tags, separated by NUL, then the value
 
-All little-endian. Fixed fields instead of msgpack: 1.2 us less to read, and `touch` can change one
-in place. The checksum includes the key, so that neither a truncated or overwritten entry nor the
+All little-endian. Fixed fields instead of msgpack, so that `touch` can change one in place and the
+checksum can cover the rest; reading 1 KB takes 1.0 us, half of it the checksum (msgpack without one
+0.4). The checksum includes the key, so that neither a truncated or overwritten entry nor the
 answer to somebody else's question (a confused proxy, a connection out of step) is ever served. It
 does not protect from whoever may write to the store: that takes its password.
 """
@@ -22,10 +23,10 @@ does not protect from whoever may write to the store: that takes its password.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
+import msgspec
 import zstandard
 
 COMPRESS_FROM_BYTES: Final = 1024
@@ -37,6 +38,7 @@ LARGEST_VALUE_BYTES: Final = 16 << 20
 LIFETIME_OFFSET: Final = 4
 HEADER: Final = struct.Struct("<2sBBdIQddIH")
 _CHECKED_FROM: Final = 16
+_COPIED_BYTES: Final = 32_768
 _MAGIC: Final = b"pw"
 _VERSION: Final = 1
 _ZSTD: Final = 1
@@ -44,12 +46,14 @@ _LONGEST_TAGS_BYTES: Final = 0xFFFF
 _LONGEST_SECONDS: Final = 1e10
 # It has to shrink by an eighth, or reading it is not worth the work.
 _WORTHWHILE: Final = 7 / 8
-_LEVEL: Final = 1  # a 4 KB page: 11 us, to 30 %; level 3 takes 16 us for 2 % of the size less
+_LEVEL: Final = 1  # 4 KB of text: 11 us, to 46 %, and 5 us to read; level 3: 15 us, 46 %
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """A value of L2 with what decides whether it may be used.
+
+    A struct of msgspec, which is made in a tenth of the time of a frozen dataclass; changed copies
+    by ``msgspec.structs.replace``.
 
     Attributes:
         value: the value, encoded by whoever stores it.
@@ -138,7 +142,9 @@ class Coder:
             raise Garbage(f"{len(data)} bytes are too few") from None
         if magic != _MAGIC or version != _VERSION or flags & ~_ZSTD:
             raise Garbage("of another layout")
-        if crc32(memoryview(data)[_CHECKED_FROM:], crc32(key)) != checksum:
+        # Up to a size, copying is quicker than looking through a memoryview.
+        rest = data if len(data) < _COPIED_BYTES else memoryview(data)
+        if crc32(rest[_CHECKED_FROM:], crc32(key)) != checksum:
             raise Garbage("the checksum is another")
         if not 0 <= lifetime < _LONGEST_SECONDS:
             raise Garbage("the lifetime is none")

@@ -253,20 +253,18 @@ class ValkeyCache:
         )
 
     def _read(self, key: bytes, data: Answer) -> Stored | None:
-        counters = self._counters
-        if data is None:
-            counters.misses += 1
-            return None
         if type(data) is bytes:
             try:
                 stored = self._coder.decode(key, data)
             except Garbage:
-                counters.misses += 1
-                counters.garbage += 1
-                return None
-            counters.hits += 1
-            return stored
-        self._count(data)
+                self._counters.garbage += 1
+            else:
+                self._counters.hits += 1
+                return stored
+        elif data is not None:
+            self._count(data)
+            return None
+        self._counters.misses += 1
         return None
 
     async def _unlink(self, keys: Sequence[bytes]) -> int:

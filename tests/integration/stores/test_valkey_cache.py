@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.valkey_process import CACHE, ValkeyProcess
 from poruwa.stores.batching import KEYS_PER_BATCH
@@ -35,7 +35,7 @@ async def cache(server: ValkeyProcess) -> AsyncIterator[ValkeyCache]:
 
 def entry(value: bytes = b"value", **fields: float) -> Stored:
     stored = Stored(value, (b"venue:12", b"venues"), POSITION, time.time(), 60.0, 30.0)
-    return replace(stored, **fields)  # type: ignore[arg-type]
+    return replace(stored, **fields)
 
 
 async def test_what_was_set_is_got_with_all_that_decides_its_use(cache: ValkeyCache) -> None:
@@ -57,7 +57,7 @@ async def test_it_leaves_when_its_lifetime_and_stale_time_are_over(
     assert await cache.get(b"late") is None
 
 
-async def test_reads_of_one_turn_are_one_command(cache: ValkeyCache, server: ValkeyProcess) -> None:
+async def test_reads_of_one_turn_go_out_together(cache: ValkeyCache, server: ValkeyProcess) -> None:
     for number in range(50):
         await cache.set(b"%d" % number, entry(b"%d" % number))
     server.client.config_resetstat()
@@ -65,7 +65,7 @@ async def test_reads_of_one_turn_are_one_command(cache: ValkeyCache, server: Val
     values = [stored and stored.value for stored in found]
     assert values == [b"%d" % number for number in range(50)] + [None] * 10
     commands = server.client.info("commandstats")
-    assert commands["cmdstat_mget"]["calls"] == 1
+    assert commands["cmdstat_mget"]["calls"] == 60 // KEYS_PER_BATCH + 1
     assert "cmdstat_get" not in commands
 
 
