@@ -159,7 +159,7 @@ def test_start_serve_stop_and_start_again_with_the_data_kept(stack: Stack) -> No
         answered_by = {httpx.get(stack.url("/pid")).text for _ in range(30)}
         assert answered_by <= {str(pid) for pid in stack.report()["pids"].values()}
         pids = all_pids(stack)
-        assert len(pids) == 7
+        assert len(pids) == 9
         assert all(is_running(pid) for pid in pids)
         slow = subprocess.Popen(
             (sys.executable, "-c", "import sys, httpx; print(httpx.get(sys.argv[1]).status_code)",
@@ -333,7 +333,8 @@ def test_counts_of_the_command_line_win(stack: Stack) -> None:
     with stack.running("--instances", "1", "--workers", "1", "--state", "elsewhere") as process:
         stack.state = stack.folder / "elsewhere"
         wait_ready(stack, process)
-        assert set(stack.report()["pids"]) == {"database", "app.1", "gateway"}
+        parts = {"database", "cache", "bus", "app.1", "gateway"}
+        assert set(stack.report()["pids"]) == parts
 
 
 def refused(stack: Stack, *arguments: str) -> str:

@@ -71,6 +71,7 @@ def _of_stack(state: Path) -> dict[str, Any]:
         "state": str(state),
         "urls": report["urls"],
         "database": report["database"],
+        "stores": report["stores"],
         "pids": report["pids"],
         "started_in_seconds": report["started_in_seconds"],
     }
@@ -95,6 +96,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
     stack = found.get("stack")
     if stack is not None:
         lines += [f"  open       {url}" for url in stack["urls"]]
+        lines += [
+            f"  store      {name}  {store['mode']}  {' '.join(store['nodes'])}"
+            for name, store in stack["stores"].items()
+        ]
         lines += [f"  part       {name}  pid {pid}" for name, pid in stack["pids"].items()]
     lines += [
         f"  worker     {worker['index']}  {worker['state']}  pid {worker['pid']}"

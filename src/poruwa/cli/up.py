@@ -45,7 +45,7 @@ def up(
     ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Form of log lines.")] = None,
 ) -> None:
-    """Start database, application and gateway, and keep them running.
+    """Start database, cache, bus, application and gateway, and keep them running.
 
     The first run makes keys and fills the database; later ones keep both. Ctrl-C drains and stops.
     """
@@ -69,10 +69,11 @@ def up(
 
 
 def _show_banner(report: StackReport) -> None:
-    parts = [f"{report.instances} instances"] if report.instances else []
+    parts = [f"database on {report.database}"] if report.database else []
+    parts += [f"{name} on {' '.join(store['nodes'])}" for name, store in report.stores.items()]
+    if report.instances:
+        parts.append(f"{report.instances} instances")
     parts.append(f"gateway with {report.workers} worker{'s' if report.workers != 1 else ''}")
-    if report.database:
-        parts.insert(0, f"database on {report.database}")
     lines = [f"  {report.site} is ready after {report.seconds:.1f} s", ""]
     lines += [f"    open     {url}" for url in report.urls]
     lines += [

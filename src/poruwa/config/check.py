@@ -31,7 +31,7 @@ def find_contradictions(policy: Policy, findings: Findings) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unbuilt:
-    """A setting that the file states and no code reads yet."""
+    """A setting that the file states and no code reads yet, or not with this value."""
 
     path: Path
     line: int
@@ -51,8 +51,8 @@ def _unbuilt_in(section: Any, path: Path, positions: Positions) -> Iterator[Unbu
         if not positions.is_written(here):
             continue
         value = getattr(section, field.attribute)
-        if field.setting.brings:
-            yield Unbuilt(path=here, line=positions.line_of(here), brings=field.setting.brings)
+        if stage := field.setting.stage_of(value):
+            yield Unbuilt(path=here, line=positions.line_of(here), brings=stage)
         elif field.kind is Kind.SECTION and value is not None:
             yield from _unbuilt_in(value, here, positions)
         elif field.kind is Kind.SECTIONS:

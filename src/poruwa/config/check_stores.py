@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from poruwa.config.model import Cdn, CdnProvider, Database, Policy, StoreMode, ValkeyStore
+from poruwa.config.model import (
+    Cdn,
+    CdnProvider,
+    Database,
+    Policy,
+    StoreMode,
+    Strategy,
+    ValkeyStore,
+)
 from poruwa.config.positions import Path
 from poruwa.config.problems import Findings
 from poruwa.units import format_duration
@@ -11,21 +19,14 @@ from poruwa.units import format_duration
 _HEARTBEATS_PER_LEASE = 2
 _SMALLEST_CLUSTER = 3
 _NO_CDN = Cdn()
+_DEFAULT = ValkeyStore()
+_EXTERNAL_ONLY = ("username", "password", "tls", "database")
 
 
 def check_stores(policy: Policy, findings: Findings) -> None:
     """Check what stands behind the app and in front of the gateway."""
     _check_valkey(policy.stores.cache, ("stores", "cache"), findings)
-    bus = policy.stores.bus
-    if bus is not None:
-        _check_valkey(bus, ("stores", "bus"), findings)
-        both = set(bus.nodes) & set(policy.stores.cache.nodes)
-        if both:
-            findings.refuse(
-                ("stores", "bus", "nodes"),
-                f"{min(both)} is the cache as well, which evicts; the bus needs servers with "
-                "maxmemory-policy noeviction",
-            )
+    _check_bus(policy, findings)
     _check_coherence(policy, findings)
     _check_database(policy.database, findings)
     _check_cdn(policy, findings)
@@ -34,9 +35,44 @@ def check_stores(policy: Policy, findings: Findings) -> None:
         findings.refuse(("images", "widths"), "are not in order; write the narrowest first")
 
 
+def _check_bus(policy: Policy, findings: Findings) -> None:
+    """A bus beside the cache; L2 and L1 of tagged classes are right only with one."""
+    cache, bus = policy.stores.cache, policy.stores.bus
+    if bus is not None:
+        _check_valkey(bus, ("stores", "bus"), findings)
+        both = set(bus.nodes) & set(cache.nodes)
+        if both:
+            findings.refuse(
+                ("stores", "bus", "nodes"),
+                f"{min(both)} is the cache as well, which evicts; the bus needs servers with "
+                "maxmemory-policy noeviction",
+            )
+        return
+    if cache.mode is StoreMode.EMBEDDED:
+        return  # brings a bus of its own
+    for data_class in policy.classes:
+        lifetimes = data_class.lifetimes
+        is_kept = lifetimes.memory_seconds or lifetimes.application_seconds
+        # Write-behind has words of its own for it (check_classes).
+        if data_class.tags and is_kept and data_class.strategy is not Strategy.WRITE_BEHIND:
+            findings.refuse(
+                ("stores", "cache", "mode"),
+                f"{cache.mode} without a bus: no process would hear of changes to class "
+                f"{data_class.name}, which has tags; add [stores.bus] on servers of its own",
+            )
+            return
+
+
 def _check_valkey(store: ValkeyStore, path: Path, findings: Findings) -> None:
     nodes = (*path, "nodes")
     if store.mode is StoreMode.EMBEDDED:
+        for key in _EXTERNAL_ONLY:
+            if getattr(store, key) != getattr(_DEFAULT, key):
+                findings.refuse(
+                    (*path, key),
+                    "`poruwa up` starts an embedded store on loopback, with a password of its own; "
+                    f'drop {key}, or write mode = "single" and nodes',
+                )
         if store.nodes:
             findings.refuse(
                 nodes,
@@ -48,10 +84,16 @@ def _check_valkey(store: ValkeyStore, path: Path, findings: Findings) -> None:
         findings.refuse(
             (*path, "mode"), f'{store.mode} needs to know where; write nodes = ["redis1:6379"]'
         )
+    if store.memory_bytes != _DEFAULT.memory_bytes:
+        findings.warn(
+            (*path, "memory"), f"counts only for an embedded store; this one is {store.mode}"
+        )
     if store.mode is StoreMode.SINGLE and len(store.nodes) > 1:
         findings.refuse(
             nodes, 'single means one server; write mode = "cluster" or "primary-replica"'
         )
+    if store.mode is StoreMode.PRIMARY_REPLICA and len(store.nodes) == 1:
+        findings.warn(nodes, "one node has no replica; name all of them, the primary is found")
     if store.mode is StoreMode.CLUSTER:
         if store.database:
             findings.refuse(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import COHERENCE, EDGE, Setting
+from poruwa.config.setting import CLUSTER, COHERENCE, EDGE, Setting
 
 YEAR_SECONDS = 31_536_000
 
@@ -61,11 +61,11 @@ class Lifetimes:
     ] = None
     memory_seconds: Annotated[
         float | None,
-        Setting(least=0, most=YEAR_SECONDS, brings=COHERENCE, why="L1, inside an app process."),
+        Setting(least=0, most=YEAR_SECONDS, why="L1, inside an app process."),
     ] = None
     application_seconds: Annotated[
         float | None,
-        Setting(least=0, most=YEAR_SECONDS, brings=COHERENCE, why="L2, Valkey or Redis."),
+        Setting(least=0, most=YEAR_SECONDS, why="L2, Valkey or Redis."),
     ] = None
     query_seconds: Annotated[
         float | None,
@@ -107,7 +107,7 @@ class DataClass:
     strategy: Annotated[
         Strategy,
         Setting(
-            brings=COHERENCE,
+            brings_values=((Strategy.WRITE_BEHIND, CLUSTER),),
             why="cache-aside loses nothing; write-behind acknowledges before the database has it.",
         ),
     ] = Strategy.CACHE_ASIDE
@@ -116,7 +116,7 @@ class DataClass:
         Setting(
             least=0.01,
             most=3600,
-            brings=COHERENCE,
+            brings=CLUSTER,
             why="write-behind: longest wait for the database.",
         ),
     ] = 1.0
@@ -124,7 +124,6 @@ class DataClass:
         tuple[str, ...],
         Setting(
             form="tag",
-            brings=COHERENCE,
             why='What it depends on: "venue:{venue_id}", "venues". A change of a tag reaches every '
             "layer.",
         ),
@@ -132,7 +131,6 @@ class DataClass:
     unsure: Annotated[
         Unsure,
         Setting(
-            brings=COHERENCE,
             why="ask-origin is right for what must not be stale, serve for what may be.",
         ),
     ] = Unsure.ASK_ORIGIN

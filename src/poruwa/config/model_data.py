@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import COHERENCE, Secret, Setting
+from poruwa.config.setting import CLUSTER, COHERENCE, Secret, Setting
 
 
 class StoreMode(StrEnum):
@@ -23,43 +23,38 @@ class ValkeyStore:
     """A Valkey or Redis service."""
 
     mode: Annotated[
-        StoreMode, Setting(brings=COHERENCE, why="embedded: `poruwa up` starts one itself.")
+        StoreMode,
+        Setting(
+            brings_values=((StoreMode.CLUSTER, CLUSTER),),
+            why="embedded: `poruwa up` starts one itself.",
+        ),
     ] = StoreMode.EMBEDDED
     nodes: Annotated[
         tuple[str, ...],
-        Setting(
-            form="upstream", brings=COHERENCE, why="Where to find it; for a cluster, its seeds."
-        ),
+        Setting(form="upstream", why="Where to find it; for a cluster, its seeds."),
     ] = ()
-    username: Annotated[str | None, Setting(brings=COHERENCE, why="ACL user.")] = None
-    password: Annotated[Secret | None, Setting(brings=COHERENCE, why="AUTH.")] = None
-    database: Annotated[
-        int, Setting(least=0, most=15, brings=COHERENCE, why="A cluster has only 0.")
-    ] = 0
-    tls: Annotated[bool, Setting(brings=COHERENCE, why="Needed outside a private network.")] = False
+    username: Annotated[str | None, Setting(why="ACL user.")] = None
+    password: Annotated[Secret | None, Setting(why="AUTH.")] = None
+    database: Annotated[int, Setting(least=0, most=15, why="A cluster has only 0.")] = 0
+    tls: Annotated[bool, Setting(why="Needed outside a private network.")] = False
     ready_check: Annotated[
-        bool, Setting(brings=COHERENCE, why="Wait until the server has loaded its data (INFO).")
+        bool, Setting(why="Wait until the server has loaded its data (INFO).")
     ] = True
     timeout_seconds: Annotated[
         float,
-        Setting(
-            least=0.01, most=30, brings=COHERENCE, why="A frozen node must not stall requests."
-        ),
+        Setting(least=0.01, most=30, why="A frozen node must not stall requests."),
     ] = 0.25
-    retries: Annotated[
-        int, Setting(least=0, most=5, brings=COHERENCE, why="One covers a lost connection.")
-    ] = 1
+    retries: Annotated[int, Setting(least=0, most=5, why="One covers a lost connection.")] = 1
     connections_per_node: Annotated[
         int,
         Setting(
             least=1,
             most=10_000,
-            brings=COHERENCE,
             why="Without a limit a burst of 1000 reads failed 701 times (measured).",
         ),
     ] = 100
     memory_bytes: Annotated[
-        int, Setting(least=1 << 20, most=1 << 40, brings=COHERENCE, why="maxmemory when embedded.")
+        int, Setting(least=1 << 20, most=1 << 40, why="maxmemory when embedded.")
     ] = 256 << 20
 
 
@@ -67,12 +62,12 @@ class ValkeyStore:
 class MemoryStore:
     """L1: the cache inside each app process."""
 
-    memory_bytes: Annotated[
-        int, Setting(least=1 << 16, most=1 << 40, brings=COHERENCE, why="Per process.")
-    ] = 64 << 20
+    memory_bytes: Annotated[int, Setting(least=1 << 16, most=1 << 40, why="Per process.")] = (
+        64 << 20
+    )
     promotion_threshold: Annotated[
         int,
-        Setting(least=1, most=3, brings=COHERENCE, why="S3-FIFO: hits that make an entry stay."),
+        Setting(least=1, most=3, why="S3-FIFO: hits that make an entry stay."),
     ] = 1
 
 
@@ -81,26 +76,23 @@ class Coherence:
     """The bus on which changes travel, and the leases that bound staleness."""
 
     heartbeat_seconds: Annotated[
-        float, Setting(least=0.01, most=10, brings=COHERENCE, why="A layer that hears it is sure.")
+        float, Setting(least=0.01, most=10, why="A layer that hears it is sure.")
     ] = 0.1
     lease_seconds: Annotated[
         float,
-        Setting(
-            least=0.05, most=60, brings=COHERENCE, why="Without a heartbeat for so long: unsure."
-        ),
+        Setting(least=0.05, most=60, why="Without a heartbeat for so long: unsure."),
     ] = 0.5
     read_your_writes_wait_seconds: Annotated[
         float,
         Setting(
             least=0,
             most=5,
-            brings=COHERENCE,
             why="What a layer behind the writer's position waits.",
         ),
     ] = 0.05
     namespace: Annotated[
         str,
-        Setting(form="name", brings=COHERENCE, why="Prefix of all keys: sites may share a server."),
+        Setting(form="name", why="Prefix of all keys: sites may share a server."),
     ] = "poruwa"
 
 

@@ -101,6 +101,8 @@ def _table(section: type, *, keyed: bool) -> Iterator[str]:
     for field in fields:
         if field.setting.brings:
             stages.setdefault(field.setting.brings, []).append(f"`{field.key}`")
+        for value, stage in field.setting.brings_values:
+            stages.setdefault(stage, []).append(f"`{field.key}` = `{value}`")
     for stage, keys in stages.items():
         yield ""
         yield f"○ {', '.join(keys)}: {stage}."

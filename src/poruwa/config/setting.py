@@ -11,6 +11,7 @@ from typing import Final
 
 #: Which later stage of the work brings what the schema already holds.
 COHERENCE: Final = "the coherence stage (application caches, bus, invalidation)"
+CLUSTER: Final = "the cluster stage (Valkey Cluster, write-behind)"
 SESSIONS: Final = "the sessions and security stage"
 EDGE: Final = "the CDN and images stage"
 OPERATIONS: Final = "the operations stage (scaling, alerts, dashboards)"
@@ -28,6 +29,8 @@ class Setting:
         unit: the unit, where the name does not already say it.
         keyed: for a list of sections: written ``[pools.NAME]`` instead of ``[[pools]]``.
         brings: the stage that first reads the field; "" once something does.
+        brings_values: of a choice that is read, the values that only a later stage knows, each with
+            the stage.
         empty: for a list: whether it may be written empty.
     """
 
@@ -39,12 +42,17 @@ class Setting:
     unit: str = ""
     keyed: bool = False
     brings: str = ""
+    brings_values: tuple[tuple[str, str], ...] = ()
     empty: bool = True
 
     @property
     def built(self) -> bool:
         """Whether code of this version reads the field."""
         return not self.brings
+
+    def stage_of(self, value: object) -> str:
+        """Return the stage that first knows the field, or this value of it; "" for the present."""
+        return self.brings or dict(self.brings_values).get(str(value), "")
 
 
 class Secret:

@@ -41,7 +41,8 @@ def application_environment(
     """Return the environment of the application and its seed.
 
     Database and build go by names that begin with the package, in capitals: an application
-    ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``.
+    ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL`` and ``WEDDINGLK_BUILD``. What is the
+    platform's (policy, cache, bus) is in ``environ`` already: gateway and application share it.
 
     Raises:
         StackError: a package that is not installed.

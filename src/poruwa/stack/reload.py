@@ -246,6 +246,7 @@ def needs_restart(before: Policy, after: Policy) -> tuple[str, ...]:
         # Read by `poruwa up`, which starts these parts.
         "stack": (before.stack, after.stack),
         "database": (before.database, after.database),
+        "stores": (before.stores, after.stores),
     }
     counts = {pool.name: pool.count for pool in before.pools}
     for pool in after.pools:

@@ -5,6 +5,7 @@
     runtime.json  what operators changed while it ran (``stack.kept_changes``)
     secrets       keys made on the first run, NAME=VALUE, mode 0600
     database/     the embedded database's files
+    cache/, bus/  configuration (with its password, mode 0600) and files of the embedded Valkeys
     logs/         access log
     run/          Unix sockets; elsewhere where the path would be too long for a socket
 

@@ -94,6 +94,7 @@ class PartPlan:
         ask_to_end: asks the process to end by another way than a signal; False when it cannot.
         on_exit: called with the generation that ended, before the next starts; must not block.
         on_ready: called with the generation that became ready; must not block.
+        relay: called with the part's name and each line it writes.
     """
 
     name: str
@@ -104,6 +105,7 @@ class PartPlan:
     ask_to_end: Callable[[], bool] | None = None
     on_exit: Callable[[int], None] = _do_nothing
     on_ready: Callable[[int], None] = _do_nothing
+    relay: Callable[[str, str], None] = relay_line
 
 
 @dataclass(slots=True)
@@ -281,7 +283,7 @@ class Supervisor:
         part.state = PartState.STARTING
         part.reason = ""
         generation = part.generation
-        child = start_child(plan.make_spec(generation), lambda line: relay_line(plan.name, line))
+        child = start_child(plan.make_spec(generation), lambda line: plan.relay(plan.name, line))
         part.child = child
         try:
             await _await_readiness(plan, child)

@@ -2,8 +2,8 @@
 
 Order of a start: state folder locked · policy · listening sockets (a busy port is known before
 anything runs; they stay open here, so that clients wait instead of being refused while a gateway
-is replaced) · database · seed · instances, all at once · gateway. The end is the reverse: the
-gateway drains first, so that instances finish what it is answering.
+is replaced) · database, cache and bus, at once · seed · instances, all at once · gateway. The end
+is the reverse: the gateway drains first, so that instances finish what it is answering.
 """
 
 from __future__ import annotations
@@ -49,12 +49,22 @@ from poruwa.stack.sockets import bound_address, describe_listeners
 from poruwa.stack.state import StateFolder, disk_full, open_state
 from poruwa.stack.stopping import StopRequest, stop_on_signals
 from poruwa.stack.supervisor import PartPlan, Supervisor, describe_exit, shown_lines
+from poruwa.stack.valkey import (
+    EmbeddedStore,
+    StorePlace,
+    embedded_stores,
+    store_environment,
+    store_places,
+    valkey_plan,
+)
 from poruwa.stack.workers import worker_count
 
 GATEWAY_PART = "gateway"
 GATEWAY_READY_SECONDS = 30.0
 _STOP_MARGIN_SECONDS = 8.0  # of the gateway, over its own workers' grace
 _SEED_PART = "seed"
+POLICY_VARIABLE = "PORUWA_POLICY"
+"""Names the policy file to instances."""
 
 _log = structlog.get_logger(component="stack")
 
@@ -81,6 +91,7 @@ class StackReport:
     admin: str
     state: Path
     database: str
+    stores: dict[str, StorePlace]
     pids: dict[str, int]
     instances: int
     workers: int
@@ -145,6 +156,7 @@ class Stack:
         self._is_ready = False
         self._database_url = ""
         self._database_place = ""  # without user and password
+        self._embedded_stores: list[EmbeddedStore] = []
 
     async def run(self) -> None:
         """Start, wait for a signal, stop."""
@@ -166,14 +178,25 @@ class Stack:
     async def _start(self) -> None:
         policy, state = self._policy, self._state
         state.rotate_access_log()
+        self._embedded_stores = embedded_stores(policy.stores, state)
+        self._environ = {
+            **self._environ,
+            **store_environment(self._embedded_stores),
+            POLICY_VARIABLE: str(self._options.policy.absolute()),
+        }
+        plans = []
         if policy.database.embedded:
             port = choose_port(state)
             self._database_url = embedded_url(port, policy.database)
             self._database_place = f"127.0.0.1:{port}"
-            await self._start_part(database_plan(state, port))
+            plans.append(database_plan(state, port))
         else:
             self._database_url = external_url(policy.database)
             self._database_place = policy.database.primary or ""
+        plans += [valkey_plan(store, state) for store in self._embedded_stores]
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                group.create_task(self._start_part(plan))
         pools = self._counted_pools()
         environment = application_environment(
             policy, self._environ, database_url=self._database_url
@@ -280,6 +303,7 @@ class Stack:
             admin=self._admin,
             state=self._state.path,
             database=self._database_place,
+            stores=store_places(self._policy.stores, self._embedded_stores),
             pids=self._supervisor.pids(),
             instances=len(self._instances),
             workers=worker_count(self._policy),
@@ -304,6 +328,7 @@ class Stack:
                     "admin": report.admin,
                     "control": self._control,
                     "database": self._database_place,
+                    "stores": report.stores,
                     "pids": report.pids,
                     "started_in_seconds": report.seconds if self._is_ready else None,
                 }
@@ -323,7 +348,8 @@ class Stack:
         await stopping
 
     async def _stop_in_order(self) -> None:
-        for names in ([GATEWAY_PART], list(self._instances), [DATABASE_PART]):
+        stores = [store.name for store in self._embedded_stores]
+        for names in ([GATEWAY_PART], list(self._instances), [DATABASE_PART, *stores]):
             started = time.monotonic()
             running = [name for name in names if self._supervisor.find(name) is not None]
             await self._supervisor.stop_together(running)

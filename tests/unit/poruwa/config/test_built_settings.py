@@ -79,10 +79,17 @@ path = "/*"
 pool = "app"
 [session]
 max_age = "30d"
+[stores.cache]
+mode = "cluster"
+nodes = ["one:6379", "two:6379", "three:6379"]
+[stores.bus]
+mode = "single"
+nodes = ["four:6379"]
 """
     reading = read_policy(text, "site.toml")
     assert reading.policy is not None
     unbuilt = find_unbuilt(reading.policy, reading.positions)
     assert [(each.line, each.path[-1]) for each in unbuilt] == [
         (9, "max_age"),
+        (11, "mode"),  # this value of it
     ]
