@@ -52,11 +52,12 @@ class BatchedReads:
 
     Attributes:
         batches: how many were answered.
+        under_way: how many were sent and are not over.
     """
 
     __slots__ = (
-        "_gathering", "_is_sending", "_on_latency", "_pipeline", "_ready", "_timeout", "_under_way",
-        "batches",
+        "_gathering", "_is_sending", "_on_latency", "_pipeline", "_ready", "_timeout", "batches",
+        "under_way",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +73,7 @@ class BatchedReads:
         self._on_latency = on_latency
         self._gathering: _Batch | None = None
         self._ready: deque[_Batch] = deque()  # full, or held back by the bound
-        self._under_way = 0
+        self.under_way = 0
         self._is_sending = False
 
     def get(self, key: bytes) -> asyncio.Future[Answer]:
@@ -98,21 +99,21 @@ class BatchedReads:
             return
         self._is_sending = True
         try:
-            while self._under_way < BATCHES_UNDER_WAY:
+            while self.under_way < BATCHES_UNDER_WAY:
                 if self._ready:
                     batch = self._ready.popleft()
                 elif self._gathering is not None:
                     batch, self._gathering = self._gathering, None
                 else:
                     return
-                self._under_way += 1
+                self.under_way += 1
                 data = packed(batch.words)
                 self._pipeline.submit(Command(data, batch.asked_at + self._timeout, batch.done))
         finally:
             self._is_sending = False
 
     def _done(self, batch: _Batch, answer: object) -> None:
-        self._under_way -= 1
+        self.under_way -= 1
         futures = batch.futures
         if type(answer) is list and len(answer) == len(futures):
             self.batches += 1

@@ -26,7 +26,8 @@ class CacheStatistics:
         failures: calls without a usable answer, by reason; those of reads count one each.
         opened: how often the breaker opened.
         connections: made so far; 1 while nothing went wrong.
-        batches: commands that the reads went out in.
+        batches: commands that the reads went out in and that were answered.
+        batches_under_way: sent and not over, now.
         latency_counts: of batches, one for each bound and one beyond.
         latency_sum_seconds: of all batches.
     """
@@ -42,6 +43,7 @@ class CacheStatistics:
     opened: int
     connections: int
     batches: int
+    batches_under_way: int
     latency_counts: tuple[int, ...]
     latency_sum_seconds: float
 

@@ -248,6 +248,7 @@ class ValkeyCache:
             opened=breaker.opened,
             connections=self._pipeline.connected,
             batches=self._reads.batches,
+            batches_under_way=self._reads.under_way,
             latency_counts=tuple(counters.latency_counts),
             latency_sum_seconds=counters.latency_sum,
         )

@@ -51,7 +51,7 @@ MOST_UNSENT_BYTES: Final = 32 << 20
 """Writes beyond it are refused: the server takes them more slowly than they come."""
 
 # A server that answers so is there, but cannot serve: after a restart, after a failover.
-_UNUSABLE: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN", "NOPERM")
+_UNUSABLE: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN")
 _FULL: Final = "OOM"
 
 _log = structlog.get_logger(component="stores")
@@ -80,6 +80,7 @@ class ValkeyPipeline:
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
     async def start(self) -> None:
@@ -164,14 +165,14 @@ class ValkeyPipeline:
         waiting, self._waiting = self._waiting, deque()
         if wire is not None:
             wire.abandon()
-            for command in wire.under_way:
+            for command in wire.take_under_way():
                 command.done(failure)
         for command in waiting:
             command.done(failure)
 
     def _on_end(self, wire: ValkeyWire, failure: Failure) -> None:
         if wire is not self._wire:  # it ended during its handshake
-            for command in wire.under_way:
+            for command in wire.take_under_way():
                 command.done(failure)
             return
         if failure is Failure.GARBAGE or time.monotonic() - self._wire_since < _YOUNG_SECONDS:
@@ -181,9 +182,10 @@ class ValkeyPipeline:
             self._fail(failure, "the connection ended again")
             return
         self._wire = None
-        for command in wire.under_way:
+        again = wire.take_under_way()
+        for command in again:
             command.tries += 1
-        self._waiting.extendleft(reversed(wire.under_way))
+        self._waiting.extendleft(reversed(again))
         self._connect()
 
     def _watch(self, deadline: float) -> None:
@@ -258,7 +260,7 @@ class ValkeyPipeline:
                     make,
                     address.host or "127.0.0.1",
                     address.port,
-                    ssl=ssl.create_default_context() if self._store.tls else None,
+                    ssl=self._tls_context(),
                 )
             try:
                 await self._shake_hands(wire)
@@ -266,6 +268,11 @@ class ValkeyPipeline:
                 wire.abandon()
                 raise
         return wire
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        if self._store.tls and self._tls is None:
+            self._tls = ssl.create_default_context()  # reads the system's authorities: once
+        return self._tls
 
     async def _shake_hands(self, wire: ValkeyWire) -> None:
         """Log in, choose the database, and see that the server has its data and answers.
@@ -285,6 +292,8 @@ class ValkeyPipeline:
                 raise Unusable("the server is still loading its data")
         if await self._ask(wire, "PING") != b"PONG":
             raise Unusable("the server does not answer PING with PONG")
+        if wire.has_ended:  # while this task had not seen the answer yet
+            raise Unusable("the connection ended with its handshake")
 
     async def _ask(self, wire: ValkeyWire, *arguments: str) -> object:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()

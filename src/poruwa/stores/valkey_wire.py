@@ -60,14 +60,16 @@ class ValkeyWire(asyncio.Protocol):
 
     Args:
         on_end: called once when it ends by itself, with `Failure.LOST` or `Failure.GARBAGE`; what
-            is still in ``under_way`` has not been answered.
+            is still in ``under_way`` (`take_under_way`) has not been answered.
 
     Attributes:
         under_way: sent and not answered, oldest first.
+        has_ended: whether nothing can be sent any more.
     """
 
     def __init__(self, on_end: Callable[[ValkeyWire, Failure], None]) -> None:
         self.under_way: deque[Command] = deque()
+        self.has_ended = False
         self._on_end = on_end
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._transport: asyncio.Transport | None = None
@@ -102,13 +104,21 @@ class ValkeyWire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._end(Failure.LOST)
 
+    def take_under_way(self) -> list[Command]:
+        """Return what has not been answered; whatever is still read answers none of it."""
+        commands = list(self.under_way)
+        self.under_way.clear()
+        return commands
+
     def abandon(self) -> None:
         """Close at once and without a word; what is under way is the caller's."""
         self._on_end = _ignore
+        self.has_ended = True
         if self._transport is not None:
             self._transport.abort()
 
     def _end(self, failure: Failure) -> None:
+        self.has_ended = True
         on_end, self._on_end = self._on_end, _ignore
         if self._transport is not None:
             self._transport.abort()

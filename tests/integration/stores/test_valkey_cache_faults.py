@@ -17,6 +17,7 @@ import uvloop
 from fakes.tcp_proxy import TcpProxy, running_proxy
 from fakes.valkey_process import CACHE, ValkeyProcess, free_port
 from poruwa.config.setting import Secret
+from poruwa.stores.batching import KEYS_PER_BATCH
 from poruwa.stores.breaker import BreakerState
 from poruwa.stores.valkey_cache import Lock, Stored, ValkeyCache
 from poruwa.stores.valkey_wire import Failure
@@ -191,6 +192,20 @@ async def test_more_answers_than_questions(proxy: TcpProxy, behind_proxy: Valkey
     await recovers(behind_proxy)
     found = await asyncio.gather(*(behind_proxy.get(b"again") for _ in range(10)))
     assert all(stored is not None for stored in found)
+
+
+async def test_a_nonsensical_answer_ends_all_that_is_under_way_once(
+    proxy: TcpProxy, behind_proxy: ValkeyCache
+) -> None:
+    """The rest of what was read with it must not end the same batches again."""
+    proxy.garbage = b"*1\r\n$5\r\nhello\r\n" * 5
+    keys = [b"%d" % number for number in range(4 * KEYS_PER_BATCH)]
+    assert await behind_proxy.get_many(keys) == [None] * len(keys)
+    assert behind_proxy.stats().failures[Failure.GARBAGE] == len(keys)
+    assert behind_proxy.stats().batches_under_way == 0
+    proxy.garbage = None
+    await recovers(behind_proxy)
+    assert behind_proxy.stats().batches_under_way == 0
 
 
 async def test_a_connection_that_always_ends_is_no_busy_loop(
