@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from poruwa.app.instance import InstanceState, InstanceStatus
     from poruwa.app.lease import Lease
     from poruwa.app.load_balancer import LoadBalancer
+    from poruwa.app.platform import Platform
     from poruwa.app.tags import collect_tags, tag
     from poruwa.config.model import Ejection, Health, Hedge, Retry
     from poruwa.errors import ConfigError, PoruwaError
@@ -30,6 +31,7 @@ __all__ = [
     "InstanceStatus",
     "Lease",
     "LoadBalancer",
+    "Platform",
     "PoruwaError",
     "Retry",
     "collect_tags",
@@ -47,6 +49,7 @@ _HOMES = {
     "InstanceStatus": "poruwa.app.instance",
     "Lease": "poruwa.app.lease",
     "LoadBalancer": "poruwa.app.load_balancer",
+    "Platform": "poruwa.app.platform",
     "PoruwaError": "poruwa.errors",
     "Retry": "poruwa.config.model",
     "collect_tags": "poruwa.app.tags",

@@ -2,13 +2,17 @@
 
 On a request's path this stands where data is loaded, below the views: a loader tags what it
 returns, so that every page and list made of it says so. ``cache_headers`` opens the collection
-around each request and writes it as ``Cache-Groups`` (RFC 9875). Knows no HTTP and no cache.
+around each request and writes it as ``Cache-Groups`` (RFC 9875); the cache manager opens one around
+each load. Knows no HTTP and no cache.
+
+Beside the tags stands the position in the log of changes that the work is certainly not older than
+(``as_of``), and the one that it must not be older than (``needed``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -28,8 +32,60 @@ MAX_FIELD_BYTES: Final = 16 * 1024
 # Cache-Tag and Surrogate-Key.
 _TAG = re.compile(r"[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)*")
 
-# A dict for its order: the same page has the same field from every process.
-collected: ContextVar[dict[str, None] | None] = ContextVar("poruwa.tags", default=None)
+
+class Collector:
+    """What is learned of one piece of work (a request, a load) while it is done.
+
+    Args:
+        as_of: the position this process had applied when the work began; 0 without a log.
+        needed: the position that the work must see (read your writes); 0 for any.
+        load: what identifies the load this is collected for, None for a request.
+        outer: the collector of the load or request that asked for this one.
+
+    Attributes:
+        tags: in the order they were named. A dict for its order: the same page has the same field
+            from every process.
+        as_of: the earliest position of anything that went in.
+        is_unsure: something went in that this process could not be sure of.
+        written: the position of the latest change that the work itself made; 0 for none.
+    """
+
+    __slots__ = ("as_of", "is_unsure", "load", "needed", "outer", "tags", "written")
+
+    def __init__(
+        self,
+        as_of: int = 0,
+        needed: int = 0,
+        load: object | None = None,
+        outer: Collector | None = None,
+    ) -> None:
+        self.tags: dict[str, None] = {}
+        self.as_of = as_of
+        self.needed = needed
+        self.load = load
+        self.outer = outer
+        self.is_unsure = False
+        self.written = 0
+
+    def add(self, tags: Mapping[str, None], as_of: int) -> None:
+        """Take in something with these tags, which is not older than ``as_of``."""
+        # One more than is written tells that there were too many.
+        if len(self.tags) <= MAX_TAGS:
+            self.tags.update(tags)
+        if as_of < self.as_of:
+            self.as_of = as_of
+
+    def is_within(self, load: object) -> bool:
+        """Tell whether this is part of ``load``, which therefore cannot be waited for."""
+        collector: Collector | None = self
+        while collector is not None:
+            if collector.load is load:
+                return True
+            collector = collector.outer
+        return False
+
+
+collected: ContextVar[Collector | None] = ContextVar("poruwa.tags", default=None)
 
 
 def tag(*tags: str) -> None:
@@ -50,12 +106,12 @@ def tag(*tags: str) -> None:
         ValueError: one of them is not such a tag. None is collected then.
     """
     for name in tags:
-        _check(name)
-    known = collected.get()
+        check_tag(name)
+    collector = collected.get()
     # One more than is written tells that there were too many.
-    if known is not None and len(known) <= MAX_TAGS:
+    if collector is not None and len(collector.tags) <= MAX_TAGS:
         for name in tags:
-            known[name] = None
+            collector.tags[name] = None
 
 
 @contextmanager
@@ -70,12 +126,16 @@ def collect_tags() -> Iterator[Collection[str]]:
 
     The tags are in the order they were named, and go to nobody else.
     """
-    tags: dict[str, None] = {}
-    token = collected.set(tags)
+    outer = collected.get()
+    collector = Collector() if outer is None else Collector(outer.as_of, outer.needed, outer=outer)
+    token = collected.set(collector)
     try:
-        yield tags.keys()
+        yield collector.tags.keys()
     finally:
         collected.reset(token)
+        if outer is not None:  # whatever becomes of the tags, the value may go into the outer work
+            outer.as_of = min(outer.as_of, collector.as_of)
+            outer.is_unsure = outer.is_unsure or collector.is_unsure
 
 
 def cache_groups(tags: Collection[str]) -> bytes | None:
@@ -94,8 +154,22 @@ def cache_groups(tags: Collection[str]) -> bytes | None:
     return field if len(field) <= MAX_FIELD_BYTES else None
 
 
+def note_write(position: int) -> None:
+    """State that the request under way has made the change at ``position`` of the log.
+
+    The client gets the position, so that its next requests are answered by what has applied it;
+    what this request still reads comes from caches that have.
+    """
+    collector = collected.get()
+    while collector is not None:
+        collector.written = max(collector.written, position)
+        collector.needed = max(collector.needed, position)
+        collector = collector.outer
+
+
 @lru_cache(maxsize=16_384)  # the same few thousand names all day: 0.1 us each, not 1.5
-def _check(name: str) -> None:
+def check_tag(name: str) -> None:
+    """Raise ValueError unless ``name`` is a tag."""
     if len(name) > MAX_TAG_CHARACTERS:
         shown = f"{name[:40]!r}..."
         raise ValueError(

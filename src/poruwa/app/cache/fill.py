@@ -1,0 +1,54 @@
+"""One fetch for all who wait: the fills that are under way in this process.
+
+A fill is a task of its own. Callers wait for it with futures of their own, so that one who goes
+away ends nothing, and an error reaches each who waits and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from poruwa.app.cache.layers import Loaded
+from poruwa.app.cache.source import Wanted
+
+
+class Fill:
+    """A fetch of one object.
+
+    Attributes:
+        began: the position that this process had applied when it began.
+    """
+
+    __slots__ = ("_waiters", "began", "wanted")
+
+    def __init__(self, wanted: Wanted, began: int) -> None:
+        self.wanted = wanted
+        self.began = began
+        self._waiters: list[asyncio.Future[Loaded]] = []
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether somebody still waits."""
+        return any(not waiter.done() for waiter in self._waiters)
+
+    async def wait(self) -> Loaded:
+        """Return what it brings, or raise what the loader raised. Cancelling leaves it running."""
+        waiter: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return await waiter
+
+    def end(self, loaded: Loaded) -> None:
+        """Give all who wait the object."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(loaded)
+
+    def fail(self, error: BaseException) -> None:
+        """Give all who wait the error."""
+        for waiter in self._waiters:
+            if waiter.done():
+                continue
+            if isinstance(error, Exception):
+                waiter.set_exception(error)
+            else:
+                waiter.cancel()  # the process ends
