@@ -61,6 +61,10 @@ class TagIndex:
                 if not known:
                     del self._by_tag[tag]
 
+    def entries(self, tag: bytes) -> set[Entry]:
+        """Return the entries that carry a tag; not to be changed, nor kept over a change."""
+        return self._of(tag)
+
     def count(self, tag: bytes) -> int:
         """Return how many live entries carry a tag: what ``kill`` would answer (dry runs)."""
         return sum(entry.alive for entry in self._of(tag))

@@ -43,6 +43,11 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1
 return 0
 """
 
+_EXTEND: Final = b"""
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
+
 # ARGV: now, seconds, offset of lifetime_seconds, length of the header. It is outside of the
 # checksum; stored_at is 20 bytes behind it, stale_seconds 28.
 _TOUCH: Final = b"""
@@ -87,6 +92,12 @@ class Lock:
         self._word = word
         self.as_of = as_of
         self.is_shared = bool(word)
+
+    async def extend(self, seconds: float) -> bool:
+        """Let it lapse ``seconds`` from now; False when it had lapsed, or nobody answers."""
+        if not self._word:
+            return False
+        return await self._cache._extend(self._key, self._word, seconds)
 
     async def release(self) -> bool:
         """Let others load; False when it had lapsed, or the store does not answer."""
@@ -281,6 +292,12 @@ class ValkeyCache:
 
     async def _release(self, fill: bytes, word: bytes) -> bool:
         return self._is_one(await self._pipeline.execute(b"EVAL", _RELEASE, 1, fill, word))
+
+    async def _extend(self, fill: bytes, word: bytes, seconds: float) -> bool:
+        milliseconds = max(int(seconds * 1000), _LEAST_MILLISECONDS)
+        return self._is_one(
+            await self._pipeline.execute(b"EVAL", _EXTEND, 1, fill, word, milliseconds)
+        )
 
     def _is_one(self, answer: object) -> bool:
         if not isinstance(answer, int):
