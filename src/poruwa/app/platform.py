@@ -13,26 +13,40 @@ the bus. Without stores, L1 works alone and only the changes this process makes 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from time import time
+from typing import Any, Final, ParamSpec, TypeVar
 
 from starlette.applications import Starlette
 
-from poruwa.app.cache.call_form import KeyOf
+from poruwa.app.cache.call_form import KeyOf, full_key
 from poruwa.app.cache.layers import Layers
 from poruwa.app.cache.local_changes import LocalChanges
 from poruwa.app.cache.manager import CacheManager
+from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
+from poruwa.app.tags import check_tag, note_write
 from poruwa.config.load import parse_policy, read_policy_text
-from poruwa.config.model import Policy
+from poruwa.config.model import Policy, ValkeyStore
+from poruwa.config.secrets import read_secret
+from poruwa.errors import ConfigError
 from poruwa.rules.change import Change
+from poruwa.rules.changes import Changes
+from poruwa.stores.change_leases import Acknowledgement, LayerAnswer
+from poruwa.stores.change_log import ChangeLog
+from poruwa.stores.valkey_cache import ValkeyCache
+from poruwa.stores.valkey_connection import BUS_URL, CACHE_URL, store_from_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-POLICY_VARIABLE = "PORUWA_POLICY"
+POLICY_VARIABLE: Final = "PORUWA_POLICY"
+ACKNOWLEDGED_SECONDS: Final = 5.0
+_SCHEMA: Final = "1"  # of what L2 holds, besides the types that keys name
 
 
 class Platform:
@@ -40,16 +54,36 @@ class Platform:
 
     Args:
         policy: secrets of its stores resolved; other secrets are not looked at.
-        environ: where ``PORUWA_CACHE_URL`` and ``PORUWA_BUS_URL`` are looked up.
+        environ: where ``PORUWA_CACHE_URL`` and ``PORUWA_BUS_URL`` are looked up, which come before
+            the policy's ``stores``; None for the process's own.
+
+    Attributes:
+        policy: as given.
+        cache: objects by class and key.
+        log: of changes, shared with all processes; None without a bus. Running the platform again
+            brings another one: do not hold on to it.
+
+    Raises:
+        ConfigError: the variables or the stores cannot be used.
     """
 
     def __init__(self, policy: Policy, *, environ: Mapping[str, str] | None = None) -> None:
+        environ = os.environ if environ is None else environ
+        stores = policy.stores
         self.policy = policy
-        self._environ = os.environ if environ is None else environ
+        self._cache_store = store_from_environment(stores.cache, CACHE_URL, environ)
+        self._bus_store = store_from_environment(stores.bus, BUS_URL, environ)
+        self._is_used = False
         self._local = LocalChanges(self._apply)
-        self.log = None
-        self._layers = Layers(policy.stores.memory.memory_bytes, self._local)
-        self.cache = CacheManager(policy.classes, self._layers, has_shared=False)
+        self.log: ChangeLog | None = self._make_log()
+        self._layers = Layers(
+            stores.memory.memory_bytes,
+            self._local if self.log is None else self.log,
+            shared=self._make_shared(),
+            has_bus=self.log is not None,
+            wait_seconds=stores.coherence.read_your_writes_wait_seconds,
+        )
+        self.cache = CacheManager(policy.classes, self._layers, publish=self._publish)
 
     @classmethod
     def from_file(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Platform:
@@ -58,15 +92,23 @@ class Platform:
         Args:
             path: of the policy. ``PORUWA_POLICY``, which ``poruwa up`` sets, comes before it: app
                 and gateway go by the same file.
+            environ: where variables and secrets are looked up; None for the process's own.
 
         Raises:
             ConfigError: the policy cannot be used, or a store's secret is missing.
         """
         environ = os.environ if environ is None else environ
         file = Path(environ.get(POLICY_VARIABLE) or path)
+        folder = file.resolve().parent
         # Secrets are left alone: the gateway's are none of an app's business.
-        policy = parse_policy(read_policy_text(file), file.name, folder=file.resolve().parent)
-        return cls(policy, environ=environ)
+        policy = parse_policy(read_policy_text(file), file.name, folder=folder)
+        stores = replace(
+            policy.stores,
+            cache=_with_secret(policy.stores.cache, environ, folder, is_needed=CACHE_URL),
+            bus=policy.stores.bus
+            and _with_secret(policy.stores.bus, environ, folder, is_needed=BUS_URL),
+        )
+        return cls(replace(policy, stores=stores), environ=environ)
 
     def cached(
         self,
@@ -85,12 +127,13 @@ class Platform:
             async def load_venue(venue_id: int) -> Venue | None: ...
 
         What is returned is shared by all callers: change none of it. None is kept as well, for a
-        shorter time. Cancelling a call ends none that others wait for.
+        shorter time. Cancelling a call ends no load that others wait for. An exception of the
+        function reaches those who wait, and is not kept.
 
         Args:
             data_class: of the policy; it says how long each layer keeps it.
-            tags: templates of what it depends on; ``poruwa.tag`` in the function and in cached
-                functions that it calls adds to them.
+            tags: templates of what it depends on; ``poruwa.tag`` in the function, and cached
+                functions that it calls, add to them.
             key: a template of the arguments that matter, or a function of all of them that returns
                 a text; None for the function's name and all arguments.
             is_query: it is a database query: the class's ``query`` lifetime counts.
@@ -104,13 +147,64 @@ class Platform:
             data_class, tags=tags, key=key, is_query=is_query, negative_seconds=negative_seconds
         )
 
+    async def invalidate(
+        self,
+        *tags: str,
+        keys: str | Iterable[str] = (),
+        pattern: str | None = None,
+        urls: Iterable[str] = (),
+        everything: bool = False,
+        soft: bool = False,
+        wait_seconds: float = ACKNOWLEDGED_SECONDS,
+    ) -> Acknowledgement:
+        """State that something changed: no layer serves what it was before, once this returns.
+
+        Args:
+            tags: of what changed.
+            keys: ``class:key`` of the cache manager, one or several.
+            pattern: a shell's: of URLs where it begins with ``/`` or names a scheme, else of
+                ``class:key``.
+            urls: of pages, as ``poruwa purge`` takes them.
+            everything: anything may have changed.
+            soft: it has only aged: it may be served while it is loaded anew.
+            wait_seconds: for the layers' answers.
+
+        Returns:
+            What each layer answered, and when. ``is_complete`` is False where one was not heard of
+            in time; the change reaches it all the same.
+
+        Raises:
+            ValueError: a tag, key or pattern that is none, or nothing at all.
+            BusUnavailable: the change could not be told to anybody.
+        """
+        for tag in tags:
+            check_tag(tag)
+        names = (keys,) if isinstance(keys, str) else tuple(keys)
+        change = Change(
+            tags=tuple(tag.encode() for tag in tags),
+            keys=tuple(self._key_of(name) for name in names),
+            urls=tuple(url.encode() for url in urls),
+            patterns=() if pattern is None else (self._pattern_of(pattern),),
+            everything=everything,
+            soft=soft,
+            written_at=time(),
+            source="purge",
+        )
+        if not (change.tags or change.keys or change.urls or change.patterns or everything):
+            raise ValueError("nothing is named; give tags, keys, a pattern or everything=True")
+        return await self._publish(change, wait_seconds=wait_seconds)
+
     def install(self, app: Starlette) -> None:
-        """Add what every response needs: tags, entity tags, positions. Call it last."""
+        """Add what every response needs: tags, entity tags, positions. Call it last.
+
+        ``/_poruwa/metrics`` answers whoever asks this process directly, not through the gateway.
+        """
         app.add_middleware(
             CacheHeadersMiddleware,
-            log=self.log,
+            platform=self,
             wait_seconds=self.policy.stores.coherence.read_your_writes_wait_seconds,
         )
+        app.add_middleware(MetricsPage, text=self.metrics)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
@@ -120,11 +214,119 @@ class Platform:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Platform]:
-        """Connect to the stores; end all that runs behind at the end."""
+        """Connect to the stores, and leave them at the end.
+
+        Stores that are away are no error: they are tried again. Without the bus nothing tagged is
+        served from the caches meanwhile.
+        """
+        if self._is_used:
+            self._connect_anew()
+        self._is_used = True
+        layers = self._layers
         try:
+            if layers.shared is not None:
+                await layers.shared.start()
+            if self.log is not None:
+                await self.log.start()
             yield self
         finally:
-            await self._layers.close()
+            await layers.close()
+            try:
+                if self.log is not None:
+                    await self.log.close()
+            finally:
+                if layers.shared is not None:
+                    await layers.shared.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the caches of this process did and hold, by class and layer."""
+        memory, shared = self._layers.memory, self._layers.shared
+        return {
+            "classes": self.cache.stats(),
+            "memory": {
+                "entries": len(memory),
+                "bytes": memory.held_bytes,
+                "evictions": memory.evictions,
+            },
+            "shared": None if shared is None else shared.stats(),
+            "position": self._layers.log.position,
+            "is_sure": self._layers.is_sure(),
+        }
+
+    def metrics(self) -> bytes:
+        """Return the same as a page of Prometheus."""
+        return platform_metrics(self.cache.statistics, self._layers)
+
+    async def _publish(
+        self, change: Change, *, wait_seconds: float = ACKNOWLEDGED_SECONDS
+    ) -> Acknowledgement:
+        if self.log is not None:
+            acknowledgement = await self.log.publish(change, timeout=wait_seconds)
+            note_write(acknowledgement.position)
+            return acknowledgement
+        position = self._local.note(change)
+        answer = LayerAnswer(applied_after=0.0, lapsed=False)
+        return Acknowledgement(position, True, {_layer_name(): answer}, 0.0)
+
+    def _make_log(self) -> ChangeLog | None:
+        if self._bus_store is None:
+            return None
+        return ChangeLog(
+            self._bus_store,
+            self.policy.stores.coherence,
+            layer=_layer_name(),
+            on_change=self._apply,
+            on_all_changed=self._apply_all,
+        )
+
+    def _make_shared(self) -> ValkeyCache | None:
+        if self._cache_store is None:
+            return None
+        namespace = self.policy.stores.coherence.namespace
+        return ValkeyCache(self._cache_store, namespace=namespace, schema=_SCHEMA)
+
+    def _connect_anew(self) -> None:
+        """Take new clients: those of before belong to a loop that may be gone."""
+        self.log = self._make_log()
+        if self.log is not None:
+            self._layers.log = self.log
+            self._layers.aged = Changes()
+        self._layers.shared = self._make_shared()
 
     def _apply(self, position: int, change: Change) -> None:
         self._layers.apply(position, change)
+
+    def _apply_all(self, position: int) -> None:
+        self._layers.apply_all()
+
+    def _key_of(self, name: str) -> bytes:
+        data_class, colon, key = name.partition(":")
+        if not colon or not key:
+            raise ValueError(f'{name!r} is no key; write "class:key", such as "venue:12"')
+        try:
+            self.cache.class_named(data_class)
+        except ConfigError as error:
+            raise ValueError(f"{name!r}: {error.message}") from error
+        return full_key(data_class, key)
+
+    def _pattern_of(self, pattern: str) -> str:
+        if pattern.startswith("/") or "://" in pattern:
+            return pattern
+        data_class, colon, key = pattern.partition(":")
+        return f"{data_class}\n{key}" if colon else pattern
+
+
+def _with_secret(
+    store: ValkeyStore, environ: Mapping[str, str], folder: Path, *, is_needed: str
+) -> ValkeyStore:
+    """Return a store whose password is known, if it will be asked for."""
+    if store.password is None or environ.get(is_needed):
+        return store
+    try:
+        return replace(store, password=read_secret(store.password.source, environ, folder))
+    except ValueError as error:
+        raise ConfigError(f"stores: {error}") from error
+
+
+def _layer_name() -> str:
+    return f"app/{socket.gethostname()}/{os.getpid()}"

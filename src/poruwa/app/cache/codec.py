@@ -28,6 +28,7 @@ class Codec:
     Args:
         annotation: the type; ``T | None`` is that of ``T`` with None.
         name: what messages call the function.
+        has_any: whether parts may be of any type: they come back as what msgpack knows.
 
     Attributes:
         fingerprint: differs where the same bytes could mean something else.
@@ -38,7 +39,7 @@ class Codec:
 
     __slots__ = ("_decoder", "_encode", "fingerprint")
 
-    def __init__(self, annotation: Any, name: str) -> None:
+    def __init__(self, annotation: Any, name: str, *, has_any: bool = False) -> None:
         kind = _or_none(annotation)
         try:
             info = msgspec.inspect.type_info(kind)
@@ -48,7 +49,7 @@ class Codec:
                 f"what {name} returns cannot be kept in Valkey: {error}; return a dataclass or "
                 "another type that msgspec can read back, or drop the class's application lifetime"
             ) from error
-        description = list(_describe(info, set(), name))
+        description = list(_describe(info, set(), None if has_any else name))
         digest = hashlib.sha256("\n".join(description).encode()).hexdigest()
         self.fingerprint = digest[:_SHOWN]
         self._encode = msgspec.msgpack.Encoder().encode
@@ -101,14 +102,15 @@ def _or_none(annotation: Any) -> Any:
     return typing.Union[annotation, None]  # noqa: UP007  (annotation may be no class)
 
 
-def _describe(info: Any, seen: set[type], name: str) -> Iterator[str]:
+def _describe(info: Any, seen: set[type], name: str | None) -> Iterator[str]:
     """Yield what a type is made of, depth first; refuse what msgspec cannot read back."""
-    if isinstance(info, (msgspec.inspect.CustomType, msgspec.inspect.AnyType)):
-        kind = "Any" if isinstance(info, msgspec.inspect.AnyType) else info.cls.__qualname__
+    is_any = isinstance(info, msgspec.inspect.AnyType)
+    if isinstance(info, msgspec.inspect.CustomType) or (is_any and name is not None):
+        kind = "Any" if is_any else info.cls.__qualname__
         raise ConfigError(
-            f"what {name} returns has a part of type {kind}, which would not come back from Valkey "
-            "as it went; name types that msgspec knows (dataclasses, enums, dates, tuples), or "
-            "drop the class's application lifetime"
+            f"what {name or 'is kept'} returns has a part of type {kind}, which would not come "
+            "back from Valkey as it went; name types that msgspec knows (dataclasses, enums, "
+            "dates, tuples), or drop the class's application lifetime"
         )
     yield type(info).__name__
     kind_of = getattr(info, "cls", None)

@@ -13,8 +13,9 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from poruwa.app.cache.call_form import CallForm, full_key
+from poruwa.app.cache.layers import Layers
 from poruwa.app.cache.reader import Reader
-from poruwa.app.cache.source import Log, Source, Wanted
+from poruwa.app.cache.source import Source, Wanted
 from poruwa.app.tags import MAX_TAGS, collected
 from poruwa.stores.s3fifo import MAX_FREQUENCY
 
@@ -28,7 +29,7 @@ def cached_function(
     form: CallForm,
     source: Source,
     reader: Reader,
-    log: Log,
+    layers: Layers,
 ) -> Callable[P, Coroutine[Any, Any, R]]:
     """Return a function that answers calls of ``function`` from the layers where it can."""
     count = form.count if form.is_plain else -1
@@ -52,7 +53,8 @@ def cached_function(
         except TypeError:  # an argument without a hash
             entry = None
         if entry is not None and entry.alive:
-            now = monotonic()
+            now = monotonic()  # read in the call: a clock of before a pause would pass as sure
+            log = layers.log
             if now < entry.expires_at and now < log.sure_until:
                 collector = find_collector()
                 if collector is None:

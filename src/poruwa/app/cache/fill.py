@@ -16,14 +16,19 @@ class Fill:
     """A fetch of one object.
 
     Attributes:
-        began: the position that this process had applied when it began.
+        as_of: the position that this process had applied when it began, and then when the loader
+            began.
+        is_refresh: nobody waited for it as it began: there is an older object still.
+        fallback: what is served where the loader fails, and until when (monotonic seconds).
     """
 
-    __slots__ = ("_waiters", "began", "wanted")
+    __slots__ = ("_waiters", "as_of", "fallback", "is_refresh", "wanted")
 
-    def __init__(self, wanted: Wanted, began: int) -> None:
+    def __init__(self, wanted: Wanted, as_of: int, *, is_refresh: bool = False) -> None:
         self.wanted = wanted
-        self.began = began
+        self.as_of = as_of
+        self.is_refresh = is_refresh
+        self.fallback: tuple[Loaded, float] | None = None
         self._waiters: list[asyncio.Future[Loaded]] = []
 
     @property

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from random import random as random_float
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Final
 
 from poruwa.app.cache.lifetime import Lifetime, ahead_seconds
 from poruwa.app.cache.memory import MemoryEntry, MemoryLayer
-from poruwa.app.cache.source import Log, Wanted
+from poruwa.app.cache.source import Log, Source, Wanted
 from poruwa.app.cache.statistics import NotKept
 from poruwa.app.cache.value_size import value_bytes
 from poruwa.app.tags import MAX_TAGS
 from poruwa.rules.change import Change
+from poruwa.rules.changes import Changes
+from poruwa.rules.position import epoch_of
 from poruwa.rules.purge import compile_pattern
+from poruwa.stores.valkey_cache import ValkeyCache
 
 REFRESHES: Final = 16
 """Loads ahead of need at one time, in one process: they must not keep callers from the database."""
@@ -46,37 +49,61 @@ class Loaded:
 
 
 class Layers:
-    """L1 with the log that keeps it right, and the tasks that fill it.
+    """L1, L2 and the log that keeps them right, and the tasks that fill them.
 
     Args:
         memory_bytes: of L1.
         log: of changes.
+        shared: L2, or None.
+        has_bus: whether the positions of ``log`` are those of all processes.
+        wait_seconds: for a position that another process has applied already.
 
     Attributes:
+        log, shared, has_bus: as given; a platform that is started again has others.
+        aged: the soft changes: what of L2 counts as stale, whatever its age.
         refreshes: loads ahead of need that run now.
+        on_killed: called with what a change made worth loading anew.
     """
 
-    def __init__(self, memory_bytes: int, log: Log) -> None:
+    def __init__(
+        self,
+        memory_bytes: int,
+        log: Log,
+        *,
+        shared: ValkeyCache | None = None,
+        has_bus: bool = False,
+        wait_seconds: float = 0.05,
+    ) -> None:
         self.memory = MemoryLayer(memory_bytes)
+        self.shared = shared
         self.log = log
+        self.aged = Changes()
         self.refreshes = 0
+        self.on_killed: Callable[[Wanted], None] | None = None
+        self.has_bus = has_bus
+        self._wait_seconds = wait_seconds
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, position: int, change: Change) -> None:
         """Take a change into L1, after the log has noted it."""
         memory = self.memory
         now = monotonic()
-        if change.everything:
-            if change.soft:
-                memory.age_all(now)
-            else:
-                memory.kill_all()
+        if change.soft and change.everything:
+            self.aged.note_all_at(position)
+            memory.age_all(now)
         elif change.soft:
+            self.aged.note_at(position, change.tags)
             memory.age(change.tags, now)
+        elif change.everything:
+            memory.kill_all()
         else:
-            memory.kill(change.tags, change.keys, [compile_pattern(p) for p in change.patterns])
+            patterns = [compile_pattern(pattern) for pattern in change.patterns]
+            reloads = memory.kill(change.tags, change.keys, patterns)
+            if self.on_killed is not None:
+                for wanted in reloads:
+                    self.on_killed(wanted)
 
-    def apply_all(self, position: int) -> None:
+    def apply_all(self) -> None:
         """Anything may have changed."""
         self.memory.kill_all()
 
@@ -84,8 +111,26 @@ class Layers:
         """Whether this process has certainly applied every acknowledged change."""
         return monotonic() < self.log.sure_until
 
+    def may_serve(self, source: Source, tags: Collection[bytes]) -> bool:
+        """Tell whether a cached object may be served (or kept) as far as leases are concerned."""
+        return self.is_sure() or source.serves_unsure or not (source.asks_origin or tags)
+
+    async def is_known(self, as_of: int) -> bool:
+        """Tell whether this process can judge what was loaded at ``as_of``.
+
+        It cannot if the position lies beyond its own: of another process that is ahead by a moment,
+        which is waited for, or of a log that was lost since, after which no change would ever seem
+        to be later than it.
+        """
+        position = self.log.position
+        if as_of <= position or not self.has_bus:
+            return True
+        if epoch_of(as_of) != epoch_of(position):
+            return False
+        return await self.log.reached(as_of, timeout=self._wait_seconds)
+
     def keep(
-        self, wanted: Wanted, loaded: Loaded, *, stored_at: float, lifetime: Lifetime
+        self, wanted: Wanted, loaded: Loaded, *, lifetime: Lifetime, age: float = 0.0
     ) -> NotKept | None:
         """Put an object into L1; return why it must not be kept in any layer, or None.
 
@@ -93,13 +138,13 @@ class Layers:
         none of its class, is no reason not to keep it elsewhere.
 
         Args:
-            stored_at: wall seconds, when it was loaded.
+            age: seconds since it was loaded.
         """
         source, log = wanted.source, self.log
         tags = loaded.tags
         if len(tags) > MAX_TAGS:
             return NotKept.TAGS
-        if loaded.is_unsure or ((source.asks_origin or tags) and not self.is_sure()):
+        if loaded.is_unsure or not self.may_serve(source, tags):
             return NotKept.UNSURE
         if log.changes.since(tags, loaded.as_of, wanted.key):
             return NotKept.CHANGED
@@ -107,16 +152,8 @@ class Layers:
             size = value_bytes(loaded.value)
             if size > source.data_class.largest_bytes:
                 return NotKept.SIZE
-            entry = MemoryEntry(
-                wanted.key,
-                loaded.value,
-                size,
-                tags,
-                statistics=source.statistics,
-                memo=source.memo,
-                spelling=wanted.spelling,
-            )
-            set_times(entry, lifetime, age=max(0.0, time() - stored_at), now=monotonic())
+            entry = MemoryEntry(wanted, loaded.value, size, loaded.labels)
+            set_times(entry, lifetime, age=age, now=monotonic())
             self.memory.put(entry)
         return None
 
@@ -139,11 +176,11 @@ def set_times(entry: MemoryEntry, lifetime: Lifetime, *, age: float, now: float)
     """Set an entry's times.
 
     Args:
-        age: seconds since it was loaded.
+        age: seconds since it was loaded; it may be stale already.
         now: monotonic seconds.
     """
-    left = max(0.0, lifetime.whole - age)
-    memory = min(lifetime.memory, left)
+    left = lifetime.whole - age
+    memory = min(lifetime.memory, max(0.0, left))
     entry.fresh_until = now + left
     entry.memory_until = now + memory
     entry.stale_until = entry.fresh_until + lifetime.revalidate

@@ -2,11 +2,15 @@
 
 Has the shape of ``poruwa.stores.change_log.ChangeLog`` as far as the cache manager uses it. Always
 sure; the copies of other processes live out their lifetimes.
+
+Positions are microseconds since 1970, so that what an L2 without a bus holds is judged by the
+changes that this process made after it was loaded, whoever loaded it.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 from poruwa.rules.change import Change
@@ -22,14 +26,15 @@ class LocalChanges:
     """
 
     def __init__(self, on_change: Callable[[int, Change], None]) -> None:
-        self.position = 0
+        self.position = _now()
         self.sure_until = math.inf
         self.changes = Changes()
+        self.changes.note_at(self.position, ())
         self._on_change = on_change
 
     def note(self, change: Change) -> int:
         """Apply a change here; return its position."""
-        position = self.position + 1
+        position = max(self.position + 1, _now())
         changes = self.changes
         if change.soft:
             changes.note_at(position, ())
@@ -42,3 +47,11 @@ class LocalChanges:
         self.position = position
         self._on_change(position, change)
         return position
+
+    async def reached(self, position: int, *, timeout: float) -> bool:  # noqa: ASYNC109
+        """Tell whether ``position`` is applied: nobody else makes changes that come here."""
+        return position <= self.position
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -11,16 +11,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from poruwa.app.cache.statistics import ClassStatistics
+from poruwa.app.cache.source import Wanted
 from poruwa.stores.entry import OVERHEAD_BYTES, Entry
 from poruwa.stores.s3fifo import S3Fifo
 from poruwa.stores.tag_index import TagIndex
 
+RELOADS: Final = 64
+"""Objects that one change may have loaded anew at once; the others are, when they are asked for."""
 _SLICE: Final = 200  # entries freed in one turn of the loop: about a millisecond
 _PAUSE_SECONDS: Final = 0.002
-
-Memo = dict[tuple[Any, ...], "MemoryEntry"]
-"""Entries of one function by the spelling of the call, so that a hit makes no key."""
 
 
 class MemoryEntry(Entry):
@@ -34,38 +33,25 @@ class MemoryEntry(Entry):
         memory_until: until when L1 may answer without asking L2.
         fresh_until: the end of its life by age.
         stale_until, error_until: while it is loaded anew, or cannot be.
-        memo, spelling: where its function finds it.
+        wanted: what was asked for: where its function finds it, and how it is loaded anew.
     """
 
     __slots__ = (
         "error_until",
         "fresh_until",
         "labels",
-        "memo",
         "memory_until",
-        "spelling",
         "stale_until",
-        "statistics",
         "value",
+        "wanted",
     )
 
-    def __init__(
-        self,
-        key: bytes,
-        value: Any,
-        size: int,
-        tags: tuple[bytes, ...],
-        *,
-        statistics: ClassStatistics,
-        memo: Memo,
-        spelling: tuple[Any, ...],
-    ) -> None:
-        super().__init__(key, size + OVERHEAD_BYTES, tags)
+    def __init__(self, wanted: Wanted, value: Any, size: int, labels: dict[str, None]) -> None:
+        tags = tuple([label.encode() for label in labels])
+        super().__init__(wanted.key, size + OVERHEAD_BYTES, tags)
+        self.wanted = wanted
         self.value = value
-        self.labels = dict.fromkeys([tag.decode() for tag in tags])
-        self.statistics = statistics
-        self.memo = memo
-        self.spelling = spelling
+        self.labels = labels
         self.memory_until = 0.0
         self.fresh_until = 0.0
         self.stale_until = 0.0
@@ -106,9 +92,10 @@ class MemoryLayer:
         if not self._store.put(entry):
             return False
         self._tags.add(entry)
-        entry.memo[entry.spelling] = entry
-        entry.statistics.entries += 1
-        entry.statistics.bytes += entry.size
+        source = entry.wanted.source
+        source.memo[entry.wanted.spelling] = entry
+        source.statistics.entries += 1
+        source.statistics.bytes += entry.size
         return True
 
     def remove(self, key: bytes) -> bool:
@@ -120,22 +107,32 @@ class MemoryLayer:
         tags: Iterable[bytes] = (),
         keys: Iterable[bytes] = (),
         patterns: Iterable[re.Pattern[bytes]] = (),
-    ) -> None:
-        """Let nothing be served any more that has one of the tags or keys, or fits a pattern."""
+    ) -> list[Wanted]:
+        """Let nothing be served any more that has one of the tags or keys, or fits a pattern.
+
+        Returns what of it is worth being loaded anew at once: it was read since its store last
+        looked, and its class is written through. At most ``RELOADS``.
+        """
+        reloads: list[Wanted] = []
         for tag in tags:
+            for entry in self._tags.entries(tag):
+                if len(reloads) >= RELOADS:
+                    break
+                _note_reload(entry, reloads)
             self._tags.kill(tag)
         for key in keys:
-            self._store.remove(key)
+            self._kill_one(self._store.peek(key), reloads)
         for pattern in patterns:
-            for entry in self._store.entries():
-                if pattern.fullmatch(entry.key) is not None:
-                    self._store.drop(entry)
+            for found in self._store.entries():
+                if pattern.fullmatch(found.key) is not None:
+                    self._kill_one(found, reloads)
         self._reclaim_later()
+        return reloads
 
     def age(self, tags: Iterable[bytes], now: float) -> None:
         """Let what has one of the tags be stale from now on (a soft purge)."""
         for tag in tags:
-            for entry in list(self._tags._of(tag)):
+            for entry in self._tags.entries(tag):
                 _age(entry, now)
 
     def age_all(self, now: float) -> None:
@@ -151,6 +148,12 @@ class MemoryLayer:
     def clear(self) -> None:
         """Drop everything at once."""
         self._store.clear()
+
+    def _kill_one(self, entry: MemoryEntry | None, reloads: list[Wanted]) -> None:
+        if entry is not None:
+            _note_reload(entry, reloads)
+            entry.alive = False
+            self._store.drop(entry)
 
     def _reclaim_later(self) -> None:
         if self._is_reclaiming:
@@ -173,12 +176,20 @@ class MemoryLayer:
     def _on_leave(self, entry: Entry) -> None:
         assert isinstance(entry, MemoryEntry)
         self._tags.discard(entry)
-        if entry.memo.get(entry.spelling) is entry:
-            del entry.memo[entry.spelling]
-        entry.statistics.entries -= 1
-        entry.statistics.bytes -= entry.size
+        source, spelling = entry.wanted.source, entry.wanted.spelling
+        if source.memo.get(spelling) is entry:
+            del source.memo[spelling]
+        source.statistics.entries -= 1
+        source.statistics.bytes -= entry.size
         if not entry.alive:
-            entry.statistics.changes += 1
+            source.statistics.changes += 1
+
+
+def _note_reload(entry: Entry, reloads: list[Wanted]) -> None:
+    assert isinstance(entry, MemoryEntry)
+    is_wanted = entry.alive and entry.frequency and entry.wanted.source.is_written_through
+    if is_wanted and len(reloads) < RELOADS:
+        reloads.append(entry.wanted)
 
 
 def _age(entry: Entry, now: float) -> None:

@@ -14,6 +14,8 @@ meanwhile looks then whether one of its tags was in it, and if so begins anew.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from time import monotonic
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ from poruwa.app.tags import Collector, collected
 
 _TRIES: Final = 4  # fills that changes overtake before a caller loads for itself
 _PUT_OFF_SECONDS: Final = 0.1  # until a refresh that the budget did not allow is tried again
+
+_logger = logging.getLogger("poruwa.app")
 
 
 class Reader:
@@ -40,6 +44,7 @@ class Reader:
         self._layers = layers
         self._filler = filler
         self._fills: dict[bytes, Fill] = {}
+        layers.on_killed = self.reload
 
     async def read(self, wanted: Wanted) -> Any:
         """Return the object; the collector around gets its tags.
@@ -61,10 +66,10 @@ class Reader:
                 statistics.bypassed_unsure += 1
                 return await _by_pass(wanted, collector, is_unsure=True)
             entry = layers.memory.get(wanted.key)
-            if entry is not None and entry.tags and not source.asks_origin and not layers.is_sure():
+            if entry is not None and not layers.may_serve(source, entry.tags):
                 entry = None
             if entry is not None and self._may_answer(wanted, entry):
-                return _give_entry(entry, collector, log.position)
+                return self._give_entry(entry, collector)
             position = log.position
             fill = self._fills.get(wanted.key)
             if fill is None or self._is_overtaken(fill):
@@ -74,13 +79,50 @@ class Reader:
             else:
                 statistics.joined += 1
             loaded = await fill.wait()
-            holds = position == fill.began or not log.changes.since(
-                loaded.tags, loaded.as_of, wanted.key
-            )
-            if holds:
+            is_newer = position <= loaded.as_of
+            if is_newer or not log.changes.since(loaded.tags, loaded.as_of, wanted.key):
                 return _give(loaded, collector)
         statistics.loads += 1
         return await _by_pass(wanted, collector)
+
+    async def peek(self, wanted: Wanted) -> Any:
+        """Return the object if a layer has it, without loading it; None otherwise."""
+        layers, log = self._layers, self._layers.log
+        collector = collected.get()
+        if collector is not None and collector.needed > log.position:
+            return None
+        if not layers.may_serve(wanted.source, ()):
+            return None
+        entry = layers.memory.get(wanted.key)
+        if entry is not None and monotonic() < entry.memory_until:
+            if not layers.may_serve(wanted.source, entry.tags):
+                return None
+            wanted.source.statistics.hits += 1
+            return self._give_entry(entry, collector)
+        if layers.shared is None or wanted.source.codec is None:
+            return None
+        found = await self._filler.find(layers.shared, wanted)
+        return None if found is None else _give(found.loaded, collector)
+
+    def reload(self, wanted: Wanted) -> None:
+        """Load a popular object anew that a change has just made invalid."""
+        asyncio.get_running_loop().call_soon(self._reload, wanted)  # once the change is applied
+
+    def _reload(self, wanted: Wanted) -> None:
+        if wanted.key in self._fills or not self._layers.is_sure():
+            return
+        if self._layers.refreshes >= REFRESHES:
+            wanted.source.statistics.refreshes_put_off += 1
+            return
+        wanted.source.statistics.refreshes += 1
+        self._begin(wanted, None, is_refresh=True)
+
+    def _give_entry(self, entry: MemoryEntry, collector: Collector | None) -> Any:
+        if collector is not None:
+            # No change of its tags came up to this position: it is as good as loaded at it.
+            collector.add(entry.labels, self._layers.log.position)
+            collector.is_unsure = collector.is_unsure or not self._layers.is_sure()
+        return entry.value
 
     def _may_answer(self, wanted: Wanted, entry: MemoryEntry) -> bool:
         """Tell whether L1's entry is the answer; see to it that it is loaded anew in time."""
@@ -110,48 +152,54 @@ class Reader:
     def _is_overtaken(self, fill: Fill) -> bool:
         """Tell whether a change of the tags that are known already came since the fill began."""
         log, wanted = self._layers.log, fill.wanted
-        return log.position != fill.began and log.changes.since(wanted.tags, fill.began, wanted.key)
+        return log.position != fill.as_of and log.changes.since(wanted.tags, fill.as_of, wanted.key)
 
     def _begin(
         self, wanted: Wanted, entry: MemoryEntry | None, *, is_refresh: bool = False
     ) -> Fill:
-        fill = Fill(wanted, self._layers.log.position)
+        fill = Fill(wanted, self._layers.log.position, is_refresh=is_refresh)
+        if entry is not None:
+            old = Loaded(entry.value, entry.labels, fill.as_of)
+            fill.fallback = old, entry.error_until
         self._fills[wanted.key] = fill
-        self._layers.spawn(self._run(fill, entry, is_refresh=is_refresh))
+        self._layers.spawn(self._run(fill))
         return fill
 
-    async def _run(self, fill: Fill, entry: MemoryEntry | None, *, is_refresh: bool) -> None:
-        layers, wanted = self._layers, fill.wanted
-        if is_refresh:
-            layers.refreshes += 1
+    async def _run(self, fill: Fill) -> None:
+        layers = self._layers
+        layers.refreshes += fill.is_refresh
+        is_due = False
         try:
-            await self._filler.run(fill, is_refresh=is_refresh, on_loaded=self._forget)
-        except BaseException as error:
+            is_due = await self._filler.run(fill, on_loaded=self._forget)
+        except Exception as error:
             self._forget(fill)
-            if entry is not None and entry.alive and monotonic() < entry.error_until:
-                # Kept by age alone: a change would have killed it.
-                wanted.source.statistics.stale_on_error += fill.has_waiters
-                fill.end(Loaded(entry.value, entry.labels, layers.log.position))
-            else:
-                fill.fail(error)
-            if not isinstance(error, Exception):
-                raise
+            self._fail(fill, error)
+        except BaseException as error:
+            fill.fail(error)
+            raise
         finally:
             self._forget(fill)
-            if is_refresh:
-                layers.refreshes -= 1
+            layers.refreshes -= fill.is_refresh
+        if is_due:
+            self._reload(fill.wanted)
+
+    def _fail(self, fill: Fill, error: Exception) -> None:
+        """Give who waits what is stale by age, if nothing of it changed, or else the error."""
+        wanted, log = fill.wanted, self._layers.log
+        if fill.fallback is not None:
+            old, until = fill.fallback
+            if monotonic() < until and not log.changes.since(old.tags, old.as_of, wanted.key):
+                wanted.source.statistics.stale_on_error += 1
+                fill.end(old)
+                return
+        if fill.is_refresh and not fill.has_waiters:
+            _logger.warning("%r could not be loaded anew: %r", wanted.key.decode(), error)
+        fill.fail(error)
 
     def _forget(self, fill: Fill) -> None:
         """Let nobody join it any more: what it brought is in the layers, or must not be shared."""
         if self._fills.get(fill.wanted.key) is fill:
             del self._fills[fill.wanted.key]
-
-
-def _give_entry(entry: MemoryEntry, collector: Collector | None, position: int) -> Any:
-    if collector is not None:
-        # No change of its tags came up to this position: it is as good as loaded at it.
-        collector.add(entry.labels, position)
-    return entry.value
 
 
 def _give(loaded: Loaded, collector: Collector | None) -> Any:

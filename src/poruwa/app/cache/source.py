@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from poruwa.app.cache.codec import Codec
 from poruwa.app.cache.lifetime import Lifetime
-from poruwa.app.cache.memory import Memo
 from poruwa.app.cache.statistics import ClassStatistics
-from poruwa.config.model import DataClass, Unsure
+from poruwa.config.model import DataClass, Strategy, Unsure
 from poruwa.rules.changes import Changes
+
+if TYPE_CHECKING:
+    from poruwa.app.cache.memory import MemoryEntry
 
 
 class Log(Protocol):
@@ -20,6 +22,9 @@ class Log(Protocol):
     sure_until: float  # monotonic seconds
     changes: Changes
 
+    async def reached(self, position: int, *, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until ``position`` is applied here; tell whether it is."""
+
 
 class Source:
     """One kind of object of a class.
@@ -28,17 +33,21 @@ class Source:
         codec: None where nothing of it goes to L2.
         negative_seconds: how long "there is none" is believed; None for the default.
         asks_origin: whether caches are by-passed while this process may have missed a change.
-        memo: L1's entries by the spelling of the call.
+        serves_unsure: whether the class may be served meanwhile, though it has tags.
+        is_written_through: whether popular objects are loaded anew as soon as they changed.
+        memo: L1's entries by the spelling of the call, so that a hit makes no key.
     """
 
     __slots__ = (
         "asks_origin",
         "codec",
         "data_class",
+        "is_written_through",
         "lifetime",
         "memo",
         "name",
         "negative",
+        "serves_unsure",
         "statistics",
     )
 
@@ -58,8 +67,10 @@ class Source:
         self.negative = lifetime.negative(negative_seconds)
         self.codec = codec if lifetime.shared else None
         self.statistics = statistics
-        self.asks_origin = has_tags and data_class.unsure is Unsure.ASK_ORIGIN
-        self.memo: Memo = {}
+        self.serves_unsure = data_class.unsure is Unsure.SERVE
+        self.asks_origin = has_tags and not self.serves_unsure
+        self.is_written_through = data_class.strategy is Strategy.WRITE_THROUGH
+        self.memo: dict[tuple[Any, ...], MemoryEntry] = {}
 
     @property
     def is_kept(self) -> bool:
