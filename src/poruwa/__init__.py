@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poruwa.app.cache.enhanced import CacheOptions, EnhancedCacheManager
     from poruwa.app.cache_headers import CacheHeadersMiddleware
     from poruwa.app.http_transport import BalancedTransport
     from poruwa.app.instance import InstanceState, InstanceStatus
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from poruwa.app.platform import Platform
     from poruwa.app.tags import collect_tags, tag
     from poruwa.config.model import Ejection, Health, Hedge, Retry
-    from poruwa.errors import ConfigError, PoruwaError
+    from poruwa.errors import BusUnavailable, ConfigError, PoruwaError
 
 __all__ = [
     "BalancedTransport",
+    "BusUnavailable",
     "CacheHeadersMiddleware",
+    "CacheOptions",
     "ConfigError",
     "Ejection",
+    "EnhancedCacheManager",
     "Health",
     "Hedge",
     "InstanceState",
@@ -40,9 +44,12 @@ __all__ = [
 
 _HOMES = {
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
+    "BusUnavailable": "poruwa.errors",
     "CacheHeadersMiddleware": "poruwa.app.cache_headers",
+    "CacheOptions": "poruwa.app.cache.enhanced",
     "ConfigError": "poruwa.errors",
     "Ejection": "poruwa.config.model",
+    "EnhancedCacheManager": "poruwa.app.cache.enhanced",
     "Health": "poruwa.config.model",
     "Hedge": "poruwa.config.model",
     "InstanceState": "poruwa.app.instance",

@@ -7,10 +7,14 @@ Several ``Platform`` objects in one process are as many layers as far as stores 
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
 import poruwa
+from fakes.valkey_process import ValkeyProcess
 from poruwa.app.platform import Platform
 from poruwa.config.load import parse_policy
 
@@ -158,8 +162,49 @@ class Site:
         self.eager, self.guess, self.plain = eager, guess, plain
         self.listing, self.tagging = listing, tagging
 
+    def is_sure(self) -> bool:
+        return bool(self.platform.stats()["is_sure"])
+
     async def change(self, venue_id: int, *tags: str) -> None:
         """Write a new version, and return once every layer knows."""
         self.database.versions[venue_id] = self.database.versions.get(venue_id, 0) + 1
         acknowledgement = await self.platform.invalidate(f"venue:{venue_id}", *tags)
         assert acknowledgement.is_complete
+
+
+@asynccontextmanager
+async def running_sites(
+    cache: ValkeyProcess, bus: ValkeyProcess
+) -> AsyncIterator[tuple[Site, Site]]:
+    """Run two sites with one database on the stores; both are sure when the block begins."""
+    environ = {"PORUWA_CACHE_URL": cache.url, "PORUWA_BUS_URL": bus.url}
+    database = Database()
+    pair = Site(database, environ), Site(database, environ)
+    async with AsyncExitStack() as stack:
+        for site in pair:
+            await stack.enter_async_context(site.platform.running())
+        for site in pair:
+            await until(site.is_sure)
+        yield pair
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until ``condition()`` holds, or what it returns to be awaited."""
+    async with asyncio.timeout(10):
+        while True:
+            holds = condition()
+            if inspect.isawaitable(holds):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def shows(call: Awaitable[Venue | None], version: int) -> bool:
+    found = await call
+    return found is not None and found.version == version
+
+
+def counts(site: Site, data_class: str) -> dict[str, object]:
+    found: dict[str, object] = site.platform.stats()["classes"][data_class]
+    return found

@@ -6,14 +6,12 @@ Every test has two sites on the same stores, which are two layers as two process
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 import poruwa
-from fakes.cached_site import Database, Mood, Site, Venue
+from fakes.cached_site import Mood, Site, Venue, counts, running_sites, shows, until
 from fakes.valkey_process import BUS, CACHE, ValkeyProcess
 
 
@@ -32,36 +30,8 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
 @pytest.fixture
 async def sites(cache: ValkeyProcess, bus: ValkeyProcess) -> AsyncIterator[tuple[Site, Site]]:
     cache.client.flushall()
-    environ = {"PORUWA_CACHE_URL": cache.url, "PORUWA_BUS_URL": bus.url}
-    database = Database()
-    pair = Site(database, environ), Site(database, environ)
-    async with AsyncExitStack() as stack:
-        for site in pair:
-            await stack.enter_async_context(site.platform.running())
-            await until(lambda site=site: site.platform.stats()["is_sure"])
+    async with running_sites(cache, bus) as pair:
         yield pair
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until ``condition()`` holds, or what it returns to be awaited."""
-    async with asyncio.timeout(10):
-        while True:
-            holds = condition()
-            if inspect.isawaitable(holds):
-                holds = await holds
-            if holds:
-                return
-            await asyncio.sleep(0.01)
-
-
-async def shows(call: Awaitable[Venue | None], version: int) -> bool:
-    found = await call
-    return found is not None and found.version == version
-
-
-def counts(site: Site, data_class: str) -> dict[str, object]:
-    found: dict[str, object] = site.platform.stats()["classes"][data_class]
-    return found
 
 
 async def test_one_load_serves_all_calls_of_all_processes(sites: tuple[Site, Site]) -> None:

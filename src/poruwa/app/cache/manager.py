@@ -56,7 +56,7 @@ class CacheManager:
         self._reader = Reader(layers, self._filler)
         self._statistics: dict[str, ClassStatistics] = {}
         self._keys: dict[tuple[str, str], str] = {}  # templates by class, and whose they are
-        self._plain: dict[tuple[str, Any], Source] = {}  # of plain keys, by class and type
+        self._plain: dict[tuple[DataClass, Any], Source] = {}  # of plain keys, by class and type
         self._fingerprints: dict[str, set[str]] = {}  # of what is kept of a class in L2
 
     def cached(
@@ -113,6 +113,10 @@ class CacheManager:
         Raises:
             ConfigError: no such class, or a type that cannot be kept.
         """
+        return await self.get_of(self.class_named(data_class), key, kind)
+
+    async def get_of(self, data_class: DataClass, key: str, kind: Any) -> Any:
+        """Return what ``get`` does, for a class that need not be the policy's."""
         return await self._reader.peek(self._wanted(data_class, key, kind))
 
     async def get_many(self, data_class: str, keys: Iterable[str], kind: type[T]) -> dict[str, T]:
@@ -121,7 +125,8 @@ class CacheManager:
         Raises:
             ConfigError: as for ``get``.
         """
-        wanted = {key: self._wanted(data_class, key, kind) for key in keys}
+        found = self.class_named(data_class)
+        wanted = {key: self._wanted(found, key, kind) for key in keys}
         reads = [asyncio.ensure_future(self._reader.peek(each)) for each in wanted.values()]
         values = await asyncio.gather(*reads)
         return {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
@@ -151,10 +156,23 @@ class CacheManager:
             ConfigError: as for ``get``.
             ValueError: a tag that is none.
         """
-        names = tuple(tags)
-        for name in names:
-            check_tag(name)
-        wanted = self._wanted(data_class, key, kind, names)
+        found = self.class_named(data_class)
+        return await self.set_of(found, key, value, kind, tags=tuple(tags), as_of=as_of)
+
+    async def set_of(
+        self,
+        data_class: DataClass,
+        key: str,
+        value: object,
+        kind: Any,
+        *,
+        tags: tuple[str, ...] = (),
+        as_of: int | None = None,
+    ) -> bool:
+        """Do what ``set`` does, for a class that need not be the policy's."""
+        for tag in tags:
+            check_tag(tag)
+        wanted = self._wanted(data_class, key, kind, tags)
         layers, source = self._layers, wanted.source
         position = layers.log.position if as_of is None else as_of
         loaded = Loaded(value, wanted.labels, position)
@@ -178,7 +196,8 @@ class CacheManager:
             ConfigError: no such class.
             BusUnavailable: other processes cannot be told.
         """
-        self.class_named(data_class)
+        if data_class not in self._fingerprints:
+            self.class_named(data_class)
         names = [full_key(data_class, shortened(key)) for key in keys]
         removed = sum(self._layers.memory.remove(name) for name in names)
         await self._publish(Change(keys=tuple(names), written_at=time(), source="delete"))
@@ -237,24 +256,23 @@ class CacheManager:
         has_shared = self._layers.shared is not None
         return Lifetime.of(data_class, is_query=is_query, has_shared=has_shared)
 
-    def _wanted(self, data_class: str, key: str, kind: Any, labels: tuple[str, ...] = ()) -> Wanted:
+    def _wanted(
+        self, data_class: DataClass, key: str, kind: Any, labels: tuple[str, ...] = ()
+    ) -> Wanted:
         source = self._plain.get((data_class, kind))
         if source is None:
-            found = self.class_named(data_class)
-            lifetime = self._lifetime(found)
+            lifetime = self._lifetime(data_class)
+            described = f"class {data_class.name}"
+            codec = Codec(Any if kind is None else kind, described, has_any=True)
             source = self._plain[data_class, kind] = Source(
-                found,
+                data_class,
                 lifetime=lifetime,
-                codec=(
-                    Codec(Any if kind is None else kind, f"class {data_class}", has_any=True)
-                    if lifetime.shared
-                    else None
-                ),
-                statistics=self.statistics_of(data_class),
-                has_tags=bool(found.tags),
+                codec=codec if lifetime.shared else None,
+                statistics=self.statistics_of(data_class.name),
+                has_tags=bool(data_class.tags),
             )
             self._note_fingerprint(source)
-        name = full_key(data_class, shortened(key))
+        name = full_key(data_class.name, shortened(key))
         return Wanted(source, name, labels, (key,), _nothing)
 
     def _shared_keys(self, data_class: str, name: bytes) -> list[bytes]:
