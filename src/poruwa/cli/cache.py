@@ -41,7 +41,11 @@ def purge(
     admin: AdminAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let all workers forget stored responses; returns when they have."""
+    """Let every layer forget stored responses; returns when they have.
+
+    With a bus that is every gateway worker and app instance, on all machines; each is listed with
+    the time after which it acknowledged. Without, the workers of this gateway.
+    """
     wish = {
         "urls": url or [],
         "tags": tag or [],
@@ -49,7 +53,14 @@ def purge(
         "soft": soft,
         "dry_run": dry_run,
     }
-    command("purge", wish, state=state, admin=admin, as_json=as_json)
+    answer = command("purge", wish, state=state, admin=admin, as_json=as_json)
+    if not as_json:
+        for each in answer.get("layers", ()):
+            if each["acknowledged"]:
+                word = f"applied after {each['after_seconds'] * 1000:.1f} ms"
+            else:
+                word = "lease lapsed" if each["lapsed"] else "no answer"
+            typer.echo(f"  {each['layer']}  {word}")
 
 
 def cache(state: StateFolder = None, admin: AdminAddress = None, as_json: AsJson = False) -> None:

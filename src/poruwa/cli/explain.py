@@ -69,8 +69,19 @@ def _cache_lines(cache: dict[str, Any]) -> list[str]:
     if not cache["rule"]:
         return ["  cache      not cached: the route has no shared class"]
     lines = []
+    for row in cache.get("silent", ()):
+        lines.append(f"  cache      worker {row} did not answer, and shows no life")
     for view in cache["workers"]:
         beginning = f"  cache      worker {view['worker']}, {cache['rule']}:"
+        if view.get("lease_age_seconds") is not None or not view.get("is_sure", True):
+            age = view["lease_age_seconds"]
+            lease = "no lease yet" if age is None else f"lease renewed {age:.3f} s ago"
+            word = "sure" if view["is_sure"] else "UNSURE: it may have missed a change"
+            lines.append(f"{beginning} position {view['position']}, {lease}, {word}")
+        outlook = view.get("outlook")
+        if outlook is not None:
+            copy = f" ({outlook['variant']})" if outlook["variant"] else ""
+            lines.append(f"{beginning} this request: {outlook['outcome']}{copy}: {outlook['why']}")
         if view["filling_seconds"] is not None:
             lines.append(f"{beginning} being fetched, for {view['filling_seconds']:g} s")
         elif view["is_passed"]:

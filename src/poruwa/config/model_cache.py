@@ -134,6 +134,13 @@ class DataClass:
             why="ask-origin is right for what must not be stale, serve for what may be.",
         ),
     ] = Unsure.ASK_ORIGIN
+    refresh_on_change: Annotated[
+        bool,
+        Setting(
+            why="What was read often and changes is fetched anew at once, before anybody asks: for "
+            "what must never be slow.",
+        ),
+    ] = False
     dimensions: Annotated[
         tuple[str, ...],
         Setting(form="name", why="Dimensions that make different copies."),
@@ -202,3 +209,13 @@ class GatewayCache:
     memory_bytes: Annotated[
         int, Setting(least=1 << 20, most=1 << 40, why="Per worker, bodies and keys.")
     ] = 256 << 20
+    refreshes_per_second: Annotated[
+        float,
+        Setting(
+            least=0,
+            most=10_000,
+            zero="none",
+            why="Per worker, of what refresh_on_change fetches anew: a change of a tag on "
+            "everything must not flood the app.",
+        ),
+    ] = 50.0

@@ -23,13 +23,15 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.cache_rules import CacheRule
+from poruwa.gateway.coherence import MARK, UNSURE, GatewayCoherence, Sureness
 from poruwa.gateway.encodings import Encodings
 from poruwa.gateway.exchange import Exchange
-from poruwa.gateway.fill import Fill
+from poruwa.gateway.fill import Fill, FillClient
 from poruwa.gateway.heads import NOT_IN_BLOCK
 from poruwa.gateway.parts import (
     PART_MARK,
@@ -49,7 +51,7 @@ from poruwa.gateway.stored import (
     hit_lines,
     lines_of,
 )
-from poruwa.net.head import AUTHORIZATION, CONDITION, IF_NONE_MATCH, RANGE
+from poruwa.net.head import AUTHORIZATION, CONDITION, COOKIE, IF_NONE_MATCH, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
 from poruwa.rules.cache_groups import parse_groups
@@ -65,6 +67,7 @@ from poruwa.rules.cache_status import (
     cache_status_member,
 )
 from poruwa.rules.changes import Changes
+from poruwa.rules.coherence_fields import POSITION_LINE, take_position
 from poruwa.rules.conditional import select
 from poruwa.rules.freshness import (
     LifetimeSource,
@@ -102,6 +105,7 @@ _OTHER_PART: Final = 1 << CONDITION | 1 << RANGE
 _PART: Final = _OTHER_PART | 1 << IF_NONE_MATCH
 _RANGE: Final = 1 << RANGE
 _CREDENTIALS: Final = 1 << AUTHORIZATION
+_COOKIE: Final = 1 << COOKIE
 FORGET_TOPIC: Final = "cache.forget"
 FORGET_TAG_TOPIC: Final = "cache.forget-tag"
 URL_TAG: Final = b"url\n"
@@ -115,9 +119,11 @@ class CachePlan:
         primary: the URL, as the store knows it; key: that and the variant.
         forwarded: why it goes to the origin (``fwd`` of Cache-Status).
         wants_part: whether it has conditions or a range that the whole response decides.
+        detail: of Cache-Status; why nothing of the answer is kept, empty where it may be.
     """
 
     __slots__ = (
+        "detail",
         "directives",
         "forwarded",
         "is_collapsed",
@@ -144,6 +150,7 @@ class CachePlan:
         self.route = route
         self.rule = rule
         self.forwarded = FWD_URI_MISS
+        self.detail = b""
         self.is_collapsed = False
         self.wants_part = wants_part
 
@@ -157,7 +164,10 @@ class GatewayCache:
     Attributes:
         largest_bytes: of one body; a larger one passes, unkept.
         stored: how many responses have been stored so far.
-        changes: of tags, and of URLs as ``URL_TAG`` and the URL.
+        changes: that this machine made: of tags, and of URLs as ``URL_TAG`` and the URL.
+        coherence: what the change log of all machines says.
+        sureness: until when (monotonic seconds) what is stored may be served without a second look.
+        origins: how many URLs are stored of each.
         siblings: what the other workers fetch and have; None for nobody.
     """
 
@@ -166,14 +176,19 @@ class GatewayCache:
         "_passing",
         "_variants",
         "changes",
+        "coherence",
         "encodings",
         "fills",
         "largest_bytes",
+        "origins",
         "siblings",
         "store",
         "stored",
+        "sureness",
         "tags",
     )
+
+    sureness: Sureness
 
     def __init__(self, gateway: Gateway, *, capacity_bytes: int) -> None:
         self._gateway = gateway
@@ -187,6 +202,9 @@ class GatewayCache:
         self.tags = TagIndex(self.store.drop)
         self.encodings = Encodings(gateway, self)
         self.changes = Changes()
+        self.origins: dict[bytes, int] = {}
+        self.coherence = GatewayCoherence(gateway, self)
+        self.sureness = self.coherence.sureness
         self.stored = 0
         self.siblings: Siblings | None = None
 
@@ -207,6 +225,12 @@ class GatewayCache:
             return self._pass(exchange, FWD_BYPASS)
         variants = self._variants.get(primary)
         key = rule.variant(exchange, primary, variants)
+        if monotonic() >= self.sureness.sure_until:
+            verdict = self.coherence.judge(rule, primary)
+            if verdict == UNSURE:
+                return self.ask_past(exchange, rule, primary, key, b"unsure")
+            if verdict == MARK and self._serve_marked(exchange, rule, primary, key):
+                return True
         directives = rule.directives(head)
         wants_part = head.has_any(_PART)
         entry = self.store.get(key)
@@ -311,7 +335,12 @@ class GatewayCache:
         """Read along with a fetch under way, or begin one."""
         is_listed = plan.rule.is_anonymous or not exchange.head.has_any(_CREDENTIALS)
         fill = self.fills.get(plan.key) if is_listed else None
-        if fill is not None and not plan.directives.no_cache and self.is_present(fill):
+        if (
+            fill is not None
+            and not plan.directives.no_cache
+            and self.is_present(fill)
+            and satisfies(fill, exchange)
+        ):
             plan.is_collapsed = True
             self._count("joined", plan.rule)
             fill.join(exchange, plan)
@@ -339,6 +368,17 @@ class GatewayCache:
             plan.forwarded = FWD_STALE
             fill, lines = self._new_fill(entry, None, plan, is_listed=True)
             fill.begin(exchange, lines)
+
+    def fetch_ahead(self, exchange: Exchange, rule: CacheRule, primary: bytes, key: bytes) -> bool:
+        """Fetch anew what has changed, for nobody in particular; False if it is being fetched."""
+        fill = self.fills.get(key)
+        if fill is not None and self.is_present(fill):
+            return False
+        self._count("refresh", rule)
+        plan = CachePlan(primary, key, NO_DIRECTIVES, exchange.route, rule, wants_part=False)
+        fill, lines = self._new_fill(None, None, plan, is_listed=True)
+        fill.begin(exchange, lines)
+        return True
 
     def _new_fill(
         self,
@@ -372,20 +412,93 @@ class GatewayCache:
         Args:
             tags: of its answer; while they are unknown (None), any change is one of it.
         """
-        changes = self.changes
-        if fill.as_of == changes.position:
-            return True
         if tags is None:
             tags = fill.tags
-        if tags is None:
-            return False
-        return not changes.since((*tags, URL_TAG + fill.plan.primary), fill.as_of)
+        changes = self.changes
+        if fill.as_of != changes.position:
+            if tags is None:
+                return False
+            if changes.since((*tags, URL_TAG + fill.plan.primary), fill.as_of):
+                return False
+        return self.coherence.is_present(fill, tags)
 
-    def _pass(self, exchange: Exchange, reason: bytes) -> bool:
+    def may_keep(self, fill: Fill, tags: tuple[bytes, ...]) -> bool:
+        """Tell whether an answer with ``tags`` may be stored; count it where it may not."""
+        rule = fill.plan.rule
+        if fill.is_bypass:
+            reason = fill.plan.detail.decode()
+        elif self.coherence.is_doubtful(fill, tags):
+            reason = "unsure"
+        elif not self.is_present(fill, tags):
+            reason = "changed"
+        else:
+            return True
+        rule.refused[reason] = rule.refused.get(reason, 0) + 1
+        return False
+
+    def ask_past(
+        self, exchange: Exchange, rule: CacheRule, primary: bytes, key: bytes, detail: bytes
+    ) -> bool:
+        """Have the origin answer what may not be answered from here: for one, and not kept.
+
+        Returns False where the request is to pass as it is, as ``consult``.
+        """
+        self._count(detail.decode(), rule)
+        if not rule.is_anonymous or self.is_passed(primary, time.time()):
+            return self._pass(exchange, FWD_BYPASS, detail)
+        head = exchange.head
+        plan = CachePlan(
+            primary,
+            key,
+            NO_DIRECTIVES,
+            exchange.route,
+            rule,
+            wants_part=head.has_any(_PART) or exchange.method == b"HEAD",
+        )
+        plan.forwarded = FWD_BYPASS
+        plan.detail = detail
+        fill = Fill(self, plan, None, as_of=self.changes.position, is_listed=False)
+        fill.is_bypass = True
+        fill.join(exchange, plan)
+        fill.begin(exchange, b"")
+        return True
+
+    def ask_past_if_behind(self, exchange: Exchange, rule: CacheRule) -> bool:
+        """As ``ask_past``, for who has seen a change that has not come here."""
+        primary = rule.locate(exchange)
+        if primary is None:
+            return self._pass(exchange, FWD_BYPASS)
+        key = rule.variant(exchange, primary, self._variants.get(primary))
+        return self.ask_past(exchange, rule, primary, key, b"behind")
+
+    def _serve_marked(
+        self, exchange: Exchange, rule: CacheRule, primary: bytes, key: bytes
+    ) -> bool:
+        """Serve what may be out of date where that is accepted, and say so."""
+        head = exchange.head
+        entry = self.store.get(key)
+        if entry is None or rule.needs_origin(head):
+            return False
+        now = time.time()
+        action = decide_reuse(rule.directives(head), entry.present_facts(), now).action
+        if action is ReuseAction.REVALIDATE or action is ReuseAction.GATEWAY_TIMEOUT:
+            return False
+        if action is ReuseAction.STALE_WHILE_REVALIDATE:
+            self._refresh(exchange, entry, rule, primary, key)
+            self._count("stale", rule)
+        else:
+            self._count("hit", rule)
+        lines = hit_lines(entry, now, b"unsure")
+        self._serve(exchange, entry, lines, now, wants_part=head.has_any(_PART))
+        return True
+
+    def _pass(self, exchange: Exchange, reason: bytes, detail: bytes | None = None) -> bool:
         rule = exchange.route.cache_rule
         assert rule is not None
-        self._count("pass", rule)
-        exchange.response_lines += _status_line(cache_status_member(_NAME, hit=False, fwd=reason))
+        if detail is None:
+            self._count("pass", rule)
+        member = cache_status_member(_NAME, hit=False, fwd=reason, detail=detail)
+        exchange.response_lines += _status_line(member)
         return False
 
     # For fills.
@@ -419,6 +532,7 @@ class GatewayCache:
         The second: whether an answer that is not kept may be another one for somebody else.
         """
         plan = fill.plan
+        self.coherence.read(fill, head)
         entry, is_personal = plan.rule.entry(
             plan.primary,
             plan.key,
@@ -432,6 +546,7 @@ class GatewayCache:
         )
         if entry is not None:
             entry.as_of = fill.as_of
+            entry.log_as_of = fill.log_as_of
             entry.began_at = fill.began_at
         return entry, is_personal
 
@@ -440,7 +555,7 @@ class GatewayCache:
         entry.charge()
         variants = self._variants.get(entry.primary)
         if variants is None:
-            self._variants[entry.primary] = variants = Variants()
+            variants = self._add_variants(entry.primary)
         elif variants.names != entry.vary:
             for key in list(variants.keys):  # of another way to vary: not found any more
                 self.store.remove(key)
@@ -451,10 +566,11 @@ class GatewayCache:
             self.stored += 1
             self.tags.add(entry)
             variants.keys.add(entry.key)
-            self._variants[entry.primary] = variants
+            if entry.primary not in self._variants:  # its last one was removed for it
+                self._add_variants(entry.primary, variants)
             self._count("stored", rule)
         elif not variants.keys:
-            self._variants.pop(entry.primary, None)
+            self._drop_variants(entry.primary)
 
     def keep_variant(self, variant: EncodedResponse, rule: CacheRule) -> None:
         """Store a variant beside what it was made from."""
@@ -475,11 +591,16 @@ class GatewayCache:
         """
         if not selects(stored.etag or None, stored.last_modified_text or None, head.fields):
             return None
+        self.coherence.read(fill, head)
         entry = self._updated(stored, head, fill.plan.rule, asked_at=fill.asked_at, now=now)
         entry.as_of = fill.as_of
+        entry.log_as_of = fill.log_as_of
         entry.began_at = fill.began_at
+        groups = fill.plan.rule.groups_of(entry.primary, head.fields)
+        if groups:  # what it was made from this time may have other names
+            entry.tags = tuple(dict.fromkeys((*entry.tags, *groups)))
         self._count("validated", fill.plan.rule)
-        if self.is_present(fill, entry.tags):
+        if self.may_keep(fill, entry.tags):
             self.keep(entry, fill.plan.rule)
         return entry
 
@@ -509,6 +630,7 @@ class GatewayCache:
         entry.vary = stored.vary
         entry.tags = stored.tags
         entry.as_of = stored.as_of
+        entry.log_as_of = stored.log_as_of
         entry.began_at = stored.began_at
         entry.body = stored.body
         entry.is_compressible = stored.is_compressible
@@ -545,8 +667,9 @@ class GatewayCache:
                 hit=False,
                 fwd=plan.forwarded,
                 fwd_status=status or None,
-                stored=stored,
+                stored=stored and not plan.detail,
                 collapsed=plan.is_collapsed,
+                detail=plan.detail or None,
             )
         )
 
@@ -626,6 +749,8 @@ class GatewayCache:
         )
         if entry is None or entry.facts.lifetime_source is LifetimeSource.HEURISTIC:
             return
+        if entry.tags and self.coherence.log is not None:
+            return  # nobody noted the position when the request came
         if entry.is_fresh(now):
             entry.as_of = self.changes.position
             entry.body = body
@@ -654,10 +779,30 @@ class GatewayCache:
     def forget_tags(self, tags: tuple[bytes, ...]) -> int:
         """Let nothing stored with one of ``tags`` be served again; return how many that were."""
         self.changes.note(tags)
+        return self.kill_tags(tags)
+
+    def kill_tags(self, tags: tuple[bytes, ...]) -> int:
+        """As ``forget_tags``, for a change that the change log has noted."""
         killed = sum([self.tags.kill(tag) for tag in tags])
         if killed:
             self._gateway.loop.call_soon(self._reclaim)
         return killed
+
+    def kill_everything(self) -> None:
+        """Let nothing that is stored be served again."""
+        dead = list(self.store.entries())
+        for entry in dead:
+            entry.alive = False
+        if dead:
+            self._gateway.loop.call_soon(self._drop_slice, dead)
+
+    def _drop_slice(self, dead: list[StoredResponse]) -> None:
+        """Free what was killed, as ``_reclaim``."""
+        for entry in dead[-_RECLAIMED:]:
+            self.store.drop(entry)
+        del dead[-_RECLAIMED:]
+        if dead:
+            self._gateway.loop.call_soon(self._drop_slice, dead)
 
     def _reclaim(self) -> None:
         """Free what was killed, a slice at a time, between requests."""
@@ -700,6 +845,10 @@ class GatewayCache:
         """Tell whether it is remembered that a URL's answers are not for all."""
         return self._passing.get(primary, 0.0) > now
 
+    def variants_of(self, primary: bytes) -> Variants | None:
+        """Return what is known of the variants of a URL; None where nothing is stored of it."""
+        return self._variants.get(primary)
+
     def entries_of(self, primary: bytes) -> list[StoredResponse]:
         """Return what is stored of a URL and may be served."""
         variants = self._variants.get(primary)
@@ -707,6 +856,15 @@ class GatewayCache:
             return []
         found = [self.store.peek(key) for key in variants.keys]
         return [entry for entry in found if entry is not None]
+
+    def age(self, primary: bytes) -> int:
+        """Let what is stored of a URL be stale from now on; return how many entries that were."""
+        self.changes.note((URL_TAG + primary,))
+        entries = self.entries_of(primary)
+        now = time.time()
+        for entry in entries:
+            entry.expires_at = min(entry.expires_at, now)
+        return len(entries)
 
     def forget(self, primary: bytes) -> int:
         """Let nothing stored of a URL be served again; return how many entries that were."""
@@ -723,7 +881,26 @@ class GatewayCache:
         if variants is not None:
             variants.keys.discard(entry.key)
             if not variants.keys:
-                del self._variants[entry.primary]
+                self._drop_variants(entry.primary)
+
+    def known_origins(self) -> set[bytes]:
+        """Return scheme and authority of all that is stored or being fetched."""
+        fetching = [each.fill for each in self._gateway.fetching if isinstance(each, FillClient)]
+        return {*self.origins, *[origin_in(fill.plan.primary) for fill in fetching]}
+
+    def _add_variants(self, primary: bytes, variants: Variants | None = None) -> Variants:
+        """List a URL of which something is stored, and count it for its origin."""
+        self._variants[primary] = variants = variants or Variants()
+        origin = origin_in(primary)
+        self.origins[origin] = self.origins.get(origin, 0) + 1
+        return variants
+
+    def _drop_variants(self, primary: bytes) -> None:
+        if self._variants.pop(primary, None) is not None:
+            origin = origin_in(primary)
+            self.origins[origin] -= 1
+            if not self.origins[origin]:
+                del self.origins[origin]
 
     # Inside.
 
@@ -782,6 +959,18 @@ class GatewayCache:
         rule.counts[event] = rule.counts.get(event, 0) + 1
 
 
+def origin_in(primary: bytes) -> bytes:
+    """Return scheme and authority of a URL that is a key."""
+    return primary[: primary.find(b"/", len(b"https://"))]
+
+
+def satisfies(fill: Fill, exchange: Exchange) -> bool:
+    """Tell whether what a fill brings holds the position that a request's client has seen."""
+    if POSITION_LINE not in exchange.identity:
+        return True
+    return fill.asked_position >= take_position(exchange.identity)[1]
+
+
 def _status_line(member: bytes) -> bytes:
     return b"Cache-Status: %b\r\n" % member
 
@@ -791,7 +980,11 @@ _NOT_CACHED: Final = _status_line(cache_status_member(_NAME, hit=False, fwd=FWD_
 
 def consult_cache(exchange: Exchange) -> bool:
     """Answer from the cache, where the route has one."""
-    cache = exchange.gateway.cache
+    gateway = exchange.gateway
+    writes = gateway.read_your_writes
+    if writes is not None and exchange.head.has_any(_COOKIE) and writes.take(exchange):
+        return True
+    cache = gateway.cache
     if cache is None:
         return False
     rule = exchange.route.cache_rule

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from poruwa.gateway.outlook import Outlook, outlook
+from poruwa.gateway.own_request import own_exchange
 from poruwa.gateway.purge import Purge, primaries_of, purge
+from poruwa.net.http1 import Refused, parse_request_head
 from poruwa.rules.purge import parse_purge_url
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class StoredCopy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         variant: what of the key comes after the URL; empty where it has but one copy.
         age_seconds, ttl_seconds: the second negative for a stale one.
-        as_of: position of the changes that it holds.
+        as_of: position that it holds: of the change log, without one of the worker's own changes.
     """
 
     url: str
@@ -54,14 +57,28 @@ class CacheView(msgspec.Struct, frozen=True, kw_only=True):
             where it is not cached.
         filling_seconds: how long a fetch of it has been under way; None for none.
         is_passed: whether its answers turned out not to be for all, so that it is not looked for.
-        position: of the last change this worker knows of.
+        position: of the last change this worker has applied, as ``StoredCopy.as_of``.
+        is_sure: whether it can have missed none.
+        lease_age_seconds: since the log granted its lease; None without a log.
+        outlook: what would become of the request that is asked about; None if it is not cached.
     """
 
     rule: str
-    copies: list[StoredCopy]
-    filling_seconds: float | None
-    is_passed: bool
-    position: int
+    copies: list[StoredCopy] = []
+    filling_seconds: float | None = None
+    is_passed: bool = False
+    position: int = 0
+    is_sure: bool = True
+    lease_age_seconds: float | None = None
+    outlook: Outlook | None = None
+
+
+class CacheQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is asked about; ``headers`` by lower-case name."""
+
+    url: str
+    method: str = "GET"
+    headers: dict[str, str] = {}
 
 
 async def answer_about_cache(gateway: Gateway, topic: str, payload: bytes) -> bytes:
@@ -70,18 +87,49 @@ async def answer_about_cache(gateway: Gateway, topic: str, payload: bytes) -> by
         wish = msgspec.msgpack.decode(payload, type=Purge)
         return msgspec.msgpack.encode(Purged(await purge(gateway, wish)))
     if topic == EXPLAIN:
-        return msgspec.msgpack.encode(_view(gateway, msgspec.msgpack.decode(payload, type=str)))
+        question = msgspec.msgpack.decode(payload, type=CacheQuestion)
+        return msgspec.msgpack.encode(_view(gateway, question))
     return b""
 
 
-def _view(gateway: Gateway, url: str) -> CacheView:
-    target = parse_purge_url(url)
+def _outlook(gateway: Gateway, question: CacheQuestion, origins: list[bytes]) -> Outlook | None:
+    """Return what would become of a request; for a path alone, of one to the first host known."""
+    cache = gateway.cache
+    target = parse_purge_url(question.url)
+    origin = target.origin or (origins[0] if origins else b"http://localhost")
+    scheme, _, host = origin.partition(b"://")
+    query = b"?" + target.query if target.query else b""
+    lines = [
+        question.method.encode() + b" " + target.path + query + b" HTTP/1.1",
+        b"Host: " + question.headers.get("host", host.decode("latin-1")).encode("latin-1"),
+    ]
+    lines += [
+        f"{name}: {value}".encode()
+        for name, value in question.headers.items()
+        if name not in ("host", "content-length", "transfer-encoding")
+    ]
+    try:
+        head = parse_request_head(b"\r\n".join(lines) + b"\r\n\r\n")
+    except Refused as refused:
+        return Outlook(outcome="refused", why=refused.message)
+    exchange = own_exchange(gateway, head, is_secure=scheme == b"https")
+    if exchange is None or cache is None or exchange.route.cache_rule is None:
+        return None
+    if gateway.read_your_writes is not None:
+        gateway.read_your_writes.note(exchange)
+    return outlook(cache, exchange, exchange.route.cache_rule)
+
+
+def _view(gateway: Gateway, question: CacheQuestion) -> CacheView:
+    target = parse_purge_url(question.url)
     cache = gateway.cache
     host = b"" if target.origin is None else target.origin.partition(b"://")[2]
     index = gateway.routes.find(host, b"GET", target.path)
     rule = None if index is None else gateway.routes.route(index).cache_rule
     if cache is None or rule is None:
-        return CacheView(rule="", copies=[], filling_seconds=None, is_passed=False, position=0)
+        return CacheView(rule="")
+    coherence = cache.coherence
+    log = coherence.log
     now = time.time()
     copies: list[StoredCopy] = []
     begun: list[float] = []
@@ -99,8 +147,8 @@ def _view(gateway: Gateway, url: str) -> CacheView:
                     age_seconds=age,
                     ttl_seconds=int(entry.present_facts().lifetime_seconds) - age,
                     bytes=len(entry.block) + len(entry.body),
-                    tags=[tag.decode("latin-1") for tag in entry.tags],
-                    as_of=entry.as_of,
+                    tags=[tag.decode("latin-1") for tag in entry.tags if b"\n" not in tag],
+                    as_of=entry.as_of if log is None else entry.log_as_of,
                     etag=entry.etag.decode("latin-1"),
                 )
             )
@@ -109,7 +157,10 @@ def _view(gateway: Gateway, url: str) -> CacheView:
         copies=copies,
         filling_seconds=round(now - min(begun), 3) if begun else None,
         is_passed=is_passed,
-        position=cache.changes.position,
+        position=cache.changes.position if log is None else log.position,
+        is_sure=coherence.is_sure(),
+        lease_age_seconds=coherence.lease_age_seconds(),
+        outlook=_outlook(gateway, question, sorted(cache.origins)),
     )
 
 

@@ -14,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from poruwa.config.model import CdnProvider, DataClass, Dimension, Policy, Route, Scope
+from poruwa.config.model import (
+    CdnProvider,
+    DataClass,
+    Dimension,
+    Policy,
+    Route,
+    Scope,
+    Unsure,
+)
 from poruwa.gateway.heads import stored_block
 from poruwa.gateway.stored import StoredResponse, Variants
 from poruwa.net.head import (
@@ -73,7 +81,18 @@ _COOKIE: Final = 1 << COOKIE
 class CacheRule:
     """How the requests of a route are cached."""
 
-    __slots__ = ("_origins", "_origins_secure", "counts", "early_links", "largest_bytes", "name")
+    __slots__ = (
+        "_origins",
+        "_origins_secure",
+        "asks_when_unsure",
+        "counts",
+        "early_links",
+        "is_refreshed_on_change",
+        "is_tagged",
+        "largest_bytes",
+        "name",
+        "refused",
+    )
 
     is_anonymous = False
     disconnected_seconds = 0.0
@@ -81,7 +100,11 @@ class CacheRule:
     def __init__(self, name: str, largest_bytes: int) -> None:
         self.name = name
         self.largest_bytes = largest_bytes
+        self.is_tagged = False
+        self.asks_when_unsure = True
+        self.is_refreshed_on_change = False
         self.counts: dict[str, int] = {}
+        self.refused: dict[str, int] = {}  # fills that were not kept, by reason
         self.early_links = b""  # lines of what the latest page had clients load ahead
         self._origins: dict[bytes, bytes] = {}
         self._origins_secure: dict[bytes, bytes] = {}
@@ -98,9 +121,9 @@ class CacheRule:
         """Return the tag for a cache group of an origin (RFC 9875)."""
         return group
 
-    def origins(self) -> set[bytes]:
-        """Return scheme and authority of the requests so far, as many as are remembered."""
-        return {*self._origins.values(), *self._origins_secure.values()}
+    def groups_of(self, primary: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        """Return the tags that the cache groups of an origin's answer are."""
+        return parse_groups(fields.get(b"cache-groups"))
 
     def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
         """Return the key of what a request asks for of a URL."""
@@ -117,6 +140,10 @@ class CacheRule:
     def fill_head(self, exchange: Exchange, primary: bytes) -> RequestHead:
         """Return the head of the request that a fill sends."""
         raise NotImplementedError
+
+    def request_for(self, primary: bytes, key: bytes) -> RequestHead | None:
+        """Return a request that is answered with the variant ``key``; None if none can be made."""
+        return None
 
     def fill_lines(self, exchange: Exchange) -> tuple[bytes, bytes]:
         """Return a fill's lines on whom it serves, and its lines in place of the client's."""
@@ -191,6 +218,12 @@ class FollowOrigin(CacheRule):
     def tag_of(self, origin: bytes, group: bytes) -> bytes:
         return origin + b"\n" + group  # of one origin only (section 2)
 
+    def groups_of(self, primary: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        """Each by the name that its origin invalidates it by, and as operators call it."""
+        origin = primary[: primary.find(b"/", len(b"https://"))]
+        groups = parse_groups(fields.get(b"cache-groups"))
+        return tuple([tag for each in groups for tag in (self.tag_of(origin, each), each)])
+
     def variant(self, exchange: Exchange, primary: bytes, variants: Variants | None) -> bytes:
         if variants is None or not variants.names:
             return primary
@@ -248,10 +281,7 @@ class FollowOrigin(CacheRule):
         entry.status, entry.status_text = head.status, head.status_text
         entry.block = stored_block(head, route, without=_qualified(control))
         entry.vary = names
-        origin = primary[: primary.find(b"/", len(b"https://"))]
-        entry.tags = tuple(
-            [self.tag_of(origin, each) for each in parse_groups(fields.get(b"cache-groups"))]
-        )
+        entry.tags = self.groups_of(primary, fields)
         entry.take(facts, fields, now)
         return entry, True
 
@@ -310,6 +340,9 @@ class CacheClass(CacheRule):
         self._stale_while_revalidate = data_class.stale_while_revalidate_seconds
         self._stale_if_error = data_class.stale_if_error_seconds
         self._tags = data_class.tags
+        self.is_tagged = bool(data_class.tags)
+        self.asks_when_unsure = data_class.unsure is Unsure.ASK_ORIGIN
+        self.is_refreshed_on_change = data_class.refresh_on_change
         self._path = RouteTable((route,))
         self._client_lines = b"\r\nCache-Control: " + browser_control(
             lifetimes.browser_seconds, immutable=data_class.immutable
@@ -348,7 +381,17 @@ class CacheClass(CacheRule):
         lines.append(b"Host: " + exchange.head.host)
         lines.append(b"Accept: */*")
         for dimension in self._dimensions:
-            lines += dimension.request_lines(exchange)
+            lines += dimension.lines_of(dimension.value(exchange))
+        return parse_request_head(b"\r\n".join(lines) + b"\r\n\r\n")
+
+    def request_for(self, primary: bytes, key: bytes) -> RequestHead | None:
+        values = key[len(primary) + 1 :].split(b"\n") if self._dimensions else []
+        host, slash, target = primary.partition(b"://")[2].partition(b"/")
+        if len(values) != len(self._dimensions):
+            return None
+        lines = [b"GET " + slash + target + b" HTTP/1.1", b"Host: " + host]
+        for dimension, value in zip(self._dimensions, values, strict=True):
+            lines += dimension.lines_of(value)
         return parse_request_head(b"\r\n".join(lines) + b"\r\n\r\n")
 
     def fill_lines(self, exchange: Exchange) -> tuple[bytes, bytes]:
@@ -387,8 +430,7 @@ class CacheClass(CacheRule):
         if entry.is_compressible:
             entry.block += b"\r\nVary: Accept-Encoding"
         own = expand_tags(self._tags, self._path.parameters(0, primary_path(primary)))
-        groups = parse_groups(fields.get(b"cache-groups"))
-        entry.tags = tuple(dict.fromkeys((*own, *groups)))
+        entry.tags = tuple(dict.fromkeys((*own, *self.groups_of(primary, fields))))
         entry.take(self.facts(head.status, fields, asked_at=asked_at, now=now), fields, now)
         return entry, True
 
@@ -453,9 +495,8 @@ class RequestDimension:
                 return self._by_value.get(stated.strip(b" \t").lower(), self._default)
         return self._default
 
-    def request_lines(self, exchange: Exchange) -> list[bytes]:
-        """Return the lines that tell the origin this value; the query stays in the target."""
-        value = self.value(exchange)
+    def lines_of(self, value: bytes) -> list[bytes]:
+        """Return the lines that tell the origin a value; the query stays in the target."""
         lines = []
         if self._cookie is not None:
             lines.append(b"Cookie: %b=%b" % (self._cookie, value))

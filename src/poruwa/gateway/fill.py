@@ -21,6 +21,7 @@ from poruwa.gateway.heads import stored_block
 from poruwa.gateway.listener import ClientConnection
 from poruwa.net.head import AUTHORIZATION, COOKIE
 from poruwa.net.http1 import RequestHead, ResponseHead
+from poruwa.rules.coherence_fields import position_line, take_position
 from poruwa.rules.message import RefusalReason
 
 if TYPE_CHECKING:
@@ -106,7 +107,12 @@ class FillExchange(Exchange):
         self.client_address = leader.client_address
         self.is_secure = leader.is_secure
         self.forwarding, own_lines = fill.plan.rule.fill_lines(leader)
-        self.identity = leader.identity + own_lines + lines
+        identity, position = take_position(leader.identity)
+        # What is known to have changed here is to be seen there, or the answer could not be kept.
+        fill.asked_position = position = max(position, fill.begun_position)
+        if position:
+            lines += position_line(position)
+        self.identity = identity + own_lines + lines
         self.request_id = leader.request_id
         self.nominated = own_names if self.nominated is None else self.nominated | own_names
 
@@ -187,12 +193,17 @@ class Fill:
     Args:
         plan: how the request that caused it is cached.
         stored: what is to be revalidated; None for nothing.
-        as_of: position of the changes when it was begun.
+        as_of: position of the worker's own changes when it was begun.
         is_listed: whether others may join it, and its answer says what they would get. Not where
             it was asked with a client's credentials, or for a part.
 
     Attributes:
         request: what the origin is asked.
+        begun_position: of the change log, when it was begun.
+        log_as_of: what of the log its answer holds: as the answer says, else as when it was begun.
+        asked_position: that the origin was told to have applied; 0 before it is asked.
+        is_unsure: the instance that answers may have missed a change.
+        is_bypass: it is for its one client, whatever comes: not joined, not kept.
         tags: of the answer, as far as they are known; None before.
         began_at: monotonic nanoseconds.
         claim: its number in the fill table (``gateway.siblings``); -1 for none.
@@ -219,12 +230,17 @@ class Fill:
         "_status_text",
         "as_of",
         "asked_at",
+        "asked_position",
         "asks_whole",
         "began_at",
+        "begun_position",
         "claim",
+        "is_bypass",
         "is_listed",
         "is_stored",
+        "is_unsure",
         "lending",
+        "log_as_of",
         "plan",
         "request",
         "source",
@@ -248,6 +264,10 @@ class Fill:
         self.stored = stored
         self.asked_at = time.time()
         self.as_of = as_of
+        self.begun_position = self.log_as_of = cache.coherence.position
+        self.asked_position = 0
+        self.is_unsure = False
+        self.is_bypass = False
         self.is_listed = is_listed
         self.asks_whole = True  # unconditionally
         self.began_at = time.monotonic_ns()
@@ -338,6 +358,7 @@ class Fill:
         self._entry = entry
         self.tags = entry.tags
         entry.as_of = self.as_of
+        self.log_as_of = entry.log_as_of
         self._cache.on_lent(self)
         self._lend_head()
         for reader in list(self._readers):
@@ -375,6 +396,8 @@ class Fill:
         if stored is not None and head.status == 304:
             fresh = cache.freshen(stored, head, self, now)
             if fresh is not None:
+                self.tags = fresh.tags
+                self._let_joiners_go()
                 self._give_up()
                 self._answer_all(fresh, now, 304)
                 return
@@ -387,6 +410,7 @@ class Fill:
         entry, is_personal = cache.entry_for(self, head, now)
         self._take_head(head, framing, entry)
         self._block = entry.block if entry is not None else stored_block(head, self.plan.route)
+        self._let_joiners_go()
         if entry is None:
             self._is_for_one(is_personal=is_personal)
         elif not entry.is_fresh(now) or entry.facts.no_cache:
@@ -547,6 +571,17 @@ class Fill:
         if not self._readers:
             self._give_up()
 
+    def _let_joiners_go(self) -> None:
+        """Keep only who caused the fetch, where its answer may be older than others may expect.
+
+        Who caused it asked before it was made. Who joined knows of all that this worker had applied
+        then, and the instance says that it had not.
+        """
+        if not self._cache.coherence.is_for_joiners(self):
+            joiners = [reader for reader in self._readers if reader.plan is not self.plan]
+            if joiners or self.lending:
+                self._let_go(joiners)
+
     def _let_go(self, readers: list[StreamReader]) -> None:
         """Send readers on their own way."""
         self._cache.forget_fill(self)
@@ -568,7 +603,7 @@ class Fill:
                 lending.send(body)
         self._end_lending()
         entry.body = body
-        if self._cache.is_present(self, entry.tags):
+        if self._cache.may_keep(self, entry.tags):
             self._cache.keep(entry, self.plan.rule)
         self._is_complete = True
         for reader in [each for each in self._readers if each.has_begun]:

@@ -29,6 +29,7 @@ from poruwa.gateway.late_tries import LateTries
 from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
+from poruwa.gateway.read_your_writes import ReadYourWrites
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.gateway.siblings import Siblings
@@ -99,6 +100,8 @@ class Gateway:
         self.no_route = GatewayRoute(Route(name=NO_ROUTE, path="/*"), policy, {}, folder=folder)
         self.connections: set[ClientConnection] = set()
         self.fetching: set[ClientConnection] = set()  # the cache's own, with deadlines alike
+        self.machine_secret = shared.secret()
+        self.read_your_writes: ReadYourWrites | None = None
         self.cache: GatewayCache | None = None
         self.siblings: Siblings | None = None
         if self.routes.has_cache:
@@ -305,6 +308,8 @@ class Gateway:
             metrics.cache = self.routes.cache_counts()
             metrics.cache[ALL_CLASSES] = {"evicted": cache.store.evictions}
             metrics.cache_held = {"entries": len(cache.store), "bytes": cache.store.bytes}
+            metrics.fills_refused = self.routes.fills_refused()
+            cache.coherence.report(metrics)
         return metrics.snapshot()
 
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.timing import timing_line
-from poruwa.net.http1 import RequestHead, ResponseHead
+from poruwa.net.http1 import INTERNAL, RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
 from poruwa.rules.http_date import format_http_date
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
     from poruwa.gateway.routes import GatewayRoute
 
+_INTERNAL = 1 << INTERNAL
 _NO_NAMES: frozenset[bytes] = frozenset()
 _CONTENT_LENGTH = frozenset((b"content-length",))
 NOT_IN_BLOCK = frozenset((b"age", b"content-length"))
@@ -71,6 +72,9 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += b"Connection: keep-alive\r\n"
     if exchange.pool.has_affinity and exchange.route.affinity:
         lines += _affinity_line(exchange, head)
+    writes = exchange.gateway.read_your_writes
+    if writes is not None and head.has_any(_INTERNAL):
+        lines += writes.cookie_line(exchange, head)
     if exchange.response_lines:
         lines += exchange.response_lines
     said = exchange.route.client_control

@@ -189,7 +189,7 @@ class PartFill(Fill):
         if part is not None:
             if isinstance(part, StoredPart):
                 part.asked = self.request.fields.get(b"range", b"")
-            if self._cache.is_present(self, part.tags):
+            if self._cache.may_keep(self, part.tags):
                 self._cache.keep(part, self.plan.rule)
         self._is_complete = True
         for reader in list(self._readers):
@@ -316,6 +316,7 @@ def _become_whole(entry: StoredResponse, newer: StoredResponse, block: bytes) ->
     entry.vary = newer.vary
     entry.tags = newer.tags
     entry.as_of = newer.as_of
+    entry.log_as_of = newer.log_as_of
     entry.began_at = newer.began_at
     entry.facts = newer.facts
     entry.expires_at = newer.expires_at

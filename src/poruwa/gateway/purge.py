@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poruwa.gateway.cache import URL_TAG
 from poruwa.gateway.stored import StoredResponse
 from poruwa.rules.purge import PurgeTarget, compile_pattern, parse_purge_url
 
@@ -58,7 +57,7 @@ async def purge(gateway: Gateway, wish: Purge) -> int:
         for primary in primaries_of(gateway, parse_purge_url(url)):
             count += _purge_url(gateway, primary, wish)
     for name in wish.tags:
-        tags = tags_of(gateway, name.encode())
+        tags = (name.encode(),)
         if wish.dry_run:
             count += sum([cache.tags.count(tag) for tag in tags])
         elif wish.soft:
@@ -72,20 +71,8 @@ async def purge(gateway: Gateway, wish: Purge) -> int:
     return count
 
 
-def tags_of(gateway: Gateway, name: bytes) -> tuple[bytes, ...]:
-    """Return what entries of an operator's tag are listed under.
-
-    A class's tags are listed as they are. Where the origin decides, a cache group is of one origin
-    (RFC 9875 section 2) and listed under both; an operator means it on every one.
-    """
-    tags = {name}
-    for rule in gateway.routes.cache_rules():
-        tags |= {rule.tag_of(origin, name) for origin in rule.origins()}
-    return tuple(sorted(tags))
-
-
 def primaries_of(gateway: Gateway, target: PurgeTarget) -> list[bytes]:
-    """Return what a URL may be stored under: for a path alone, of every origin that was asked for.
+    """Return what a URL may be stored under: for a path alone, of every origin there is here.
 
     The query is cut to what the route's class lists, as it is for requests.
     """
@@ -93,9 +80,8 @@ def primaries_of(gateway: Gateway, target: PurgeTarget) -> list[bytes]:
     origins: set[bytes] = set()
     if target.origin is not None:
         origins.add(target.origin)
-    else:
-        for rule in routes.cache_rules():
-            origins |= rule.origins()
+    elif gateway.cache is not None:
+        origins |= gateway.cache.known_origins()
     primaries = []
     for origin in sorted(origins):
         index = routes.find(origin.partition(b"://")[2], b"GET", target.path)
@@ -112,12 +98,7 @@ def _purge_url(gateway: Gateway, primary: bytes, wish: Purge) -> int:
     assert cache is not None
     if not (wish.dry_run or wish.soft):
         return cache.forget(primary)
-    entries = cache.entries_of(primary)
-    if wish.soft and not wish.dry_run:
-        cache.changes.note((URL_TAG + primary,))
-        for entry in entries:
-            age_now(entry)
-    return len(entries)
+    return cache.age(primary) if not wish.dry_run else len(cache.entries_of(primary))
 
 
 async def _purge_pattern(gateway: Gateway, pattern: str, wish: Purge) -> int:

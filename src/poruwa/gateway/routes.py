@@ -132,6 +132,15 @@ class GatewayRoutes:
                 sums[event] = sums.get(event, 0) + count
         return counts
 
+    def fills_refused(self) -> dict[str, dict[str, int]]:
+        """Return how many fills were not kept, by class and reason."""
+        refused: dict[str, dict[str, int]] = {}
+        for rule in self.cache_rules():
+            sums = refused.setdefault(rule.name, {})
+            for reason, count in rule.refused.items():
+                sums[reason] = sums.get(reason, 0) + count
+        return {name: sums for name, sums in refused.items() if sums}
+
     def learn_patience(self, now: float) -> None:
         """Work out for each route from when on a try is late; called by the sweep."""
         for route in self._routes:

@@ -71,6 +71,7 @@ class Lent(msgspec.Struct, frozen=True, kw_only=True):
     date: int
     expires_at: float
     began_at: int
+    log_as_of: int
     born_at: float
     lifetime_seconds: float
     lifetime_source: LifetimeSource
@@ -111,6 +112,7 @@ def lent(entry: StoredResponse, length: int) -> Lent:
         date=entry.date,
         expires_at=entry.expires_at,
         began_at=entry.began_at,
+        log_as_of=entry.log_as_of,
         born_at=facts.born_at,
         lifetime_seconds=facts.lifetime_seconds,
         lifetime_source=facts.lifetime_source,
@@ -129,6 +131,7 @@ def entry_of(head: Lent) -> StoredResponse:
     entry.etag, entry.last_modified_text = head.etag, head.last_modified_text
     entry.last_modified, entry.date = head.last_modified, head.date
     entry.expires_at, entry.began_at = head.expires_at, head.began_at
+    entry.log_as_of = head.log_as_of
     must_revalidate, no_cache, immutable = head.flags
     entry.facts = StoredFacts(
         born_at=head.born_at,

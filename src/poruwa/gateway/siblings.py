@@ -39,6 +39,7 @@ from poruwa.gateway.fill_table import MOST_CLAIMS, OURS, FillTable
 from poruwa.gateway.shared_state import SharedState
 from poruwa.gateway.stored import StoredResponse
 from poruwa.rules.cache_control import NO_DIRECTIVES
+from poruwa.rules.coherence_fields import POSITION_LINE
 
 if TYPE_CHECKING:
     from poruwa.gateway.cache import GatewayCache
@@ -150,8 +151,8 @@ class Siblings:
             if not takes_stored or row in (-1, self._index) or row >= self._shared.max_workers:
                 return False
             owner = self._shared.pid(row)
-        elif directives.no_cache or tries >= CLAIM_TRIES:
-            return False
+        elif directives.no_cache or tries >= CLAIM_TRIES or POSITION_LINE in leader.identity:
+            return False  # what a sibling asked for need not hold the position of our client
         asking = Asking(self, fill, leader, lines, tries + 1)
         return self._ask(asking, owner, joins=joins, takes_stored=takes_stored)
 
@@ -364,9 +365,14 @@ class Asking:
     def _take(self, kind: int, payload: bytes) -> None:
         fill = self.fill
         if kind == wire.HEAD:
-            self._has_head = True
             head = wire.decode_lent(payload)
-            fill.adopt(wire.entry_of(head), head.length)
+            entry = wire.entry_of(head)
+            if not self._siblings.cache.coherence.takes(entry):
+                self.close()  # we know of a change that is not in it
+                fill.ask_origin(self.leader, self.lines)
+                return
+            self._has_head = True
+            fill.adopt(entry, head.length)
         elif kind == wire.BODY:
             fill.on_body(payload, complete=False)
         elif kind == wire.END:

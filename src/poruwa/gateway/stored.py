@@ -29,7 +29,8 @@ class StoredResponse(Entry):
         block: field lines, each with the CRLF before it.
         vary: names of the request fields that it varies on; empty under a class.
         date: when the origin sent it, in wall seconds; when it came, if it does not say.
-        as_of: position of the changes that it holds (``rules.changes``).
+        as_of: position of the worker's own changes that it holds (``rules.changes``).
+        log_as_of: position of the change log that it holds.
         began_at: when it was asked for, in monotonic nanoseconds.
         expires_at: wall seconds; 0.0 for what is never served without asking.
         is_compressible: whether variants in content codings are made of it.
@@ -48,6 +49,7 @@ class StoredResponse(Entry):
         "is_compressible",
         "last_modified",
         "last_modified_text",
+        "log_as_of",
         "primary",
         "status",
         "status_text",
@@ -65,6 +67,7 @@ class StoredResponse(Entry):
         self.body = b""
         self.vary: tuple[bytes, ...] = ()
         self.as_of = 0
+        self.log_as_of = 0
         self.began_at = 0
         self.etag = b""
         self.is_compressible = False
@@ -155,6 +158,7 @@ class EncodedResponse(StoredResponse):
         self.vary = base.vary
         self.tags = base.tags
         self.as_of = base.as_of
+        self.log_as_of = base.log_as_of
         self.facts = base.facts
         self.expires_at = base.expires_at
         self.last_modified_text, self.last_modified = base.last_modified_text, base.last_modified
@@ -179,11 +183,16 @@ class Variants:
         self.keys: set[bytes] = set()
 
 
-def hit_lines(entry: StoredResponse, now: float) -> bytes:
-    """Return the lines that say that and how a stored response answers, each with its CRLF."""
-    return b"Age: %d\r\nCache-Status: poruwa; hit; ttl=%d\r\n" % (
+def hit_lines(entry: StoredResponse, now: float, detail: bytes = b"") -> bytes:
+    """Return the lines that say that and how a stored response answers, each with its CRLF.
+
+    Args:
+        detail: a token for Cache-Status, empty for none.
+    """
+    return b"Age: %d\r\nCache-Status: poruwa; hit; ttl=%d%b\r\n" % (
         entry.age(now),
         int(entry.present_facts().lifetime_seconds) - entry.age(now),
+        b"; detail=" + detail if detail else b"",
     )
 
 

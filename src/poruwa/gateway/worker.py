@@ -35,6 +35,7 @@ from poruwa.config.wire import decode_policy
 from poruwa.errors import FAILURE_PREFIX, ConfigError, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
 from poruwa.gateway.cache_answers import answer_about_cache
+from poruwa.gateway.coherence import follow_changes
 from poruwa.gateway.collector import collect_and_freeze
 from poruwa.gateway.gateway import Gateway
 from poruwa.gateway.local_bus import (
@@ -196,6 +197,7 @@ class Worker:
             gateway.update_topology(self._topology)
         gateway.publish = lambda topic, payload: self._bus.send(Publish(topic, payload))
         gateway.start()
+        await follow_changes(gateway, policy, os.environ)
         if gateway.cache is not None:
             gateway.collector.start()
         else:  # what exists now lives as long as the process: no pass needs to look at it
@@ -256,6 +258,10 @@ class Worker:
         for acceptor in self._acceptors:
             acceptor.give_up()
         gateway.close()
+        if gateway.cache is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_SECONDS):
+                    await gateway.cache.coherence.close()
         if gateway.access_log is not None:
             gateway.access_log.close()
 

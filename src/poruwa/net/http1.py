@@ -41,6 +41,7 @@ from poruwa.net.head import (
     end_of_text,
     table_of,
 )
+from poruwa.rules.coherence_fields import INTERNAL_NAMES
 from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
 from poruwa.rules.message import RefusalReason, is_valid_host
 from poruwa.rules.routing import PLAIN_PATH_BYTES
@@ -56,9 +57,14 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 # What instances do not get from clients, and clients not from instances.
 ENDING_IN_REQUESTS: Final = (
-    HOP_BY_HOP | CLIENT_CLAIM_NAMES | {b"poruwa-timing", b"traceparent", b"x-request-id"}
+    HOP_BY_HOP
+    | CLIENT_CLAIM_NAMES
+    | INTERNAL_NAMES
+    | {b"poruwa-timing", b"traceparent", b"x-request-id"}
 )
-ENDING_IN_RESPONSES: Final = HOP_BY_HOP | {b"x-request-id"}
+ENDING_IN_RESPONSES: Final = HOP_BY_HOP | INTERNAL_NAMES | {b"x-request-id"}
+INTERNAL: Final = 22
+"""In responses, for ``Head.has_any``: one of `rules.coherence_fields`."""
 
 _REQUEST_NAMES: Final = FieldNames(
     {
@@ -78,7 +84,8 @@ _RESPONSE_NAMES: Final = FieldNames(
     {
         b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"date": DATE,
         b"transfer-encoding": TRANSFER_ENCODING,
-    },
+    }
+    | dict.fromkeys(sorted(INTERNAL_NAMES), INTERNAL),
     ENDING_IN_RESPONSES,
 )  # fmt: skip
 

@@ -30,6 +30,11 @@ from prometheus_client.registry import Collector
 BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histogram; 0.2 is the target of cached responses (E2)."""
 
+COHERENCE_BUCKETS_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
+)  # fmt: skip
+"""Upper bounds of what changes take; 0.5 is the usual lease, which bounds them."""
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 OTHER = "other"  # label of everything past a bound
 NO_INSTANCE = "none"  # label of responses of the gateway's own
@@ -87,6 +92,11 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     events: dict[str, int] = {}
     cache: dict[str, dict[str, int]] = {}  # requests by class and what the cache did for them
     cache_held: dict[str, int] = {}  # entries, bytes
+    # Of the change log, by layer. Histograms: counts by bucket, and the sum.
+    staleness: dict[str, list[float]] = {}  # from a write until it was applied
+    acknowledgements: dict[str, list[float]] = {}  # from a purge until a layer had applied it
+    unsure_seconds: dict[str, float] = {}
+    fills_refused: dict[str, dict[str, int]] = {}  # of the gateway's cache, by class and reason
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
     waiting: dict[str, int] = {}
@@ -112,9 +122,12 @@ class GatewayMetrics:
         "cache",
         "cache_held",
         "connections",
+        "fills_refused",
         "in_flight",
         "instance_up",
         "patience",
+        "staleness",
+        "unsure_seconds",
         "waiting",
     )
 
@@ -131,6 +144,9 @@ class GatewayMetrics:
         self._events: dict[str, int] = {}
         self.cache: dict[str, dict[str, int]] = {}  # the cache's own counts
         self.cache_held: dict[str, int] = {}
+        self.staleness: dict[str, list[float]] = {}
+        self.unsure_seconds: dict[str, float] = {}
+        self.fills_refused: dict[str, dict[str, int]] = {}
         # Gauges: set by their owners, at the latest just before snapshot().
         self.in_flight: dict[str, int] = {}
         self.connections: dict[str, int] = {}
@@ -205,6 +221,9 @@ class GatewayMetrics:
                 events=self._events,
                 cache=self.cache,
                 cache_held=self.cache_held,
+                staleness=self.staleness,
+                unsure_seconds=self.unsure_seconds,
+                fills_refused=self.fills_refused,
                 in_flight=self.in_flight,
                 connections=self.connections,
                 waiting=self.waiting,
@@ -274,6 +293,9 @@ def without_gauges(snapshot: MetricsSnapshot) -> bytes:
             connect_failures=snapshot.connect_failures,
             events=snapshot.events,
             cache=snapshot.cache,
+            staleness=snapshot.staleness,
+            unsure_seconds=snapshot.unsure_seconds,
+            fills_refused=snapshot.fills_refused,
         )
     )
 
@@ -292,6 +314,7 @@ class _SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _request_families(self._snapshot.rows)
         yield from _traffic_families(self._snapshot)
+        yield from _coherence_families(self._snapshot)
         yield from _worker_families(self._snapshot.workers)
 
 
@@ -378,6 +401,40 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield up
 
 
+def _coherence_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    for name, text, layers in (
+        ("poruwa_staleness_seconds", "From a write until a layer applied it.", snapshot.staleness),
+        (
+            "poruwa_acknowledgement_seconds",
+            "From a purge until a layer had applied it.",
+            snapshot.acknowledgements,
+        ),
+    ):
+        histogram = HistogramMetricFamily(name, text, labels=("layer",))
+        for layer, values in layers.items():
+            running, buckets = 0.0, []
+            for bound, count in zip((*COHERENCE_BUCKETS_SECONDS, "+Inf"), values, strict=False):
+                running += count
+                buckets.append((str(bound), running))
+            histogram.add_metric((layer,), buckets, values[-1])
+        yield histogram
+    unsure = CounterMetricFamily(
+        "poruwa_unsure_seconds", "Time in which changes may have been missed.", labels=("layer",)
+    )
+    for layer, seconds in snapshot.unsure_seconds.items():
+        unsure.add_metric((layer,), seconds)
+    yield unsure
+    refused = CounterMetricFamily(
+        "poruwa_fills_refused",
+        "Answers that were not kept, as they may be out of date.",
+        labels=("layer", "class", "reason"),
+    )
+    for data_class, reasons in snapshot.fills_refused.items():
+        for reason, count in reasons.items():
+            refused.add_metric(("gateway", data_class, reason), count)
+    yield refused
+
+
 def _worker_families(workers: list[WorkerFacts]) -> Iterator[Metric]:
     labels = ("pid",)
     count = GaugeMetricFamily("poruwa_workers", "Workers that report.", value=len(workers))
@@ -414,6 +471,12 @@ def _add_counters(
     _add(total.events, one.events)
     for data_class, outcomes in one.cache.items():
         _add(total.cache.setdefault(data_class, {}), outcomes)
+    for data_class, reasons in one.fills_refused.items():
+        _add(total.fills_refused.setdefault(data_class, {}), reasons)
+    for layer, values in one.staleness.items():
+        _add_values(total.staleness.setdefault(layer, [0.0] * len(values)), values)
+    for layer, seconds in one.unsure_seconds.items():
+        total.unsure_seconds[layer] = total.unsure_seconds.get(layer, 0.0) + seconds
 
 
 def _add_values(sums: list[float], values: list[float]) -> None:

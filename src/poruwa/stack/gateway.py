@@ -32,6 +32,8 @@ from poruwa.config.wire import encode_policy
 from poruwa.errors import PoruwaError, StackError
 from poruwa.gateway.active_health import HealthMonitor, InstanceHealth
 from poruwa.gateway.admin import AdminServer, listener_access, make_admin_app
+from poruwa.gateway.cache_answers import CacheQuestion
+from poruwa.gateway.coherence import durations
 from poruwa.gateway.discovery import DiscoveryRunner
 from poruwa.gateway.local_bus import Configure, Topology
 from poruwa.gateway.passive_health import Judge
@@ -40,6 +42,7 @@ from poruwa.observe.metrics import MetricsSnapshot, render_prometheus
 from poruwa.rules.ejection import PassiveState, Standing
 from poruwa.rules.speed import UNLIMITED
 from poruwa.stack.cache_verbs import CacheVerbs
+from poruwa.stack.change_publisher import ChangePublisher
 from poruwa.stack.commands import Commands, InstanceVerbs, NoArguments, Verb
 from poruwa.stack.explain import Explainer, Question
 from poruwa.stack.kept_changes import KeptChanges
@@ -168,13 +171,16 @@ class GatewayControl:
             lambda row, seconds: self.workers.hub.request_metrics(row, timeout_seconds=seconds),
         )
         self.reloads = Reloads(self, source)
+        self._publisher = ChangePublisher()
         instances = InstanceVerbs(self.topology, clock=SystemClock())
         self._cache = CacheVerbs(
             lambda: self.workers.rows,
             lambda row, topic, payload, seconds: self.workers.hub.ask(
                 row, topic, payload, timeout_seconds=seconds
             ),
-            self._fresh_snapshot,
+            silent_seconds=self._shared.heartbeat_age,
+            refresh=self._fresh_snapshot,
+            log=lambda: self._publisher.open(self.in_force.policy),
         )
         self._commands = Commands(
             {
@@ -246,7 +252,8 @@ class GatewayControl:
             self.judge,
             patience=self._snapshots.total().patience,
         )
-        return explainer.explain(question) | {"cache": await self._cache.view(question.url)}
+        asked = CacheQuestion(url=question.url, method=question.method, headers=question.headers)
+        return explainer.explain(question) | {"cache": await self._cache.view(asked)}
 
     async def _fresh_snapshot(self) -> MetricsSnapshot:
         await self._snapshots.refresh()
@@ -330,6 +337,9 @@ class GatewayControl:
             pool[known.target.name] = known.state in _SERVES
             total.in_flight[known.target.name] = self._shared.in_flight(known.target.slot)
         total.ejections = dict(self.judge.ejections)
+        total.acknowledgements = {
+            kind: durations(each) for kind, each in self._cache.acknowledgements.items()
+        }
         return render_prometheus(total)
 
     async def _serve(self, group: asyncio.TaskGroup, request: StopRequest) -> None:
@@ -340,6 +350,7 @@ class GatewayControl:
             group.create_task(self._discovery.run(), name="discovery"),
             group.create_task(self._watch_drains(), name="drains"),
         ]
+        await self._publisher.open(self.in_force.policy)
         starting = group.create_task(self._start_workers())
         asked = group.create_task(request.asked.wait())
         await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -351,6 +362,7 @@ class GatewayControl:
         starting.cancel()
         self.reloads.cancel()
         await self._drain(request)
+        await self._publisher.close()
         for task in tasks:
             task.cancel()
         for server in servers:
