@@ -101,7 +101,7 @@ pool = "app"
 class FollowedSite:
     """Use `followed_site`."""
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
+    def __init__(self, folder: Path, *, workers: int, more_policy: str) -> None:
         self.bus = ValkeyProcess(folder / "bus", *BUS)
         self.origin = Origin()
         (folder / "affinity-keys").write_text("k" * 32)
@@ -110,7 +110,7 @@ class FollowedSite:
             folder,
             "--control",
             f"{folder}/control.sock",
-            policy=POLICY.format(workers=workers, origin=self.origin.address),
+            policy=POLICY.format(workers=workers, origin=self.origin.address) + more_policy,
             environment={"PORUWA_BUS_URL": self.bus.url},
         )
 
@@ -184,9 +184,11 @@ def said(response: Response) -> str:
 
 
 @contextlib.contextmanager
-def followed_site(folder: Path, *, workers: int = 1) -> Iterator[FollowedSite]:
+def followed_site(
+    folder: Path, *, workers: int = 1, more_policy: str = ""
+) -> Iterator[FollowedSite]:
     """Run a site; its gateway must end well and log no fault of ours."""
-    site = FollowedSite(folder, workers=workers)
+    site = FollowedSite(folder, workers=workers, more_policy=more_policy)
     try:
         yield site
     except BaseException:

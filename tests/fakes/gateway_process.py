@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from fakes.wire import Response
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
+_ESTABLISHED = "01"  # as /proc/net/tcp says it
 # What an event loop prints when a callback of ours raised: never acceptable.
 _FAULTS = ("Traceback (most recent call last)", "Exception in callback", "was never retrieved",
            "never awaited", "Fatal error")  # fmt: skip
@@ -228,6 +230,28 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"process {pid} has no memory")
+
+
+def workers_of(clients: list[RawClient], pids: list[int]) -> list[int]:
+    """Return the processes at the other ends of connections over IPv4, from /proc."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {(line[1], line[2]): line[9] for line in lines if line[3] == _ESTABLISHED}
+    holders = {}
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                holders[os.readlink(descriptor)] = pid
+    found = []
+    for client in clients:
+        ends = in_table(client.sock.getpeername()), in_table(client.sock.getsockname())
+        found.append(holders[f"socket:[{inodes[ends]}]"])
+    return found
+
+
+def in_table(address: tuple[str, int]) -> str:
+    """Return an address as /proc/net/tcp writes it."""
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"
 
 
 def join_policy(*parts: str | Sequence[str]) -> str:

@@ -6,12 +6,9 @@ workers find out which has a connection by asking the operating system.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.gateway_process import GatewayProcess
+from fakes.gateway_process import GatewayProcess, workers_of
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient
 from fakes.wire import Response
@@ -28,7 +25,6 @@ from fakes.wire import Response
 FRESH = b"Cache-Control: max-age=100\r\n"
 FRESH_PRIVATE = b"Cache-Control: private, max-age=100\r\n"
 WORKERS = 4
-ESTABLISHED = "01"  # as /proc/net/tcp says it
 POLICY = """
 [listeners.http]
 address = "127.0.0.1:0"
@@ -92,28 +88,6 @@ def own_site(tmp_path: Path) -> Iterator[Site]:
     started = Site(tmp_path)
     yield started
     started.stop()
-
-
-def workers_of(clients: list[RawClient], pids: list[int]) -> list[int]:
-    """Return the processes at the other ends of connections over IPv4, from /proc."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {(line[1], line[2]): line[9] for line in lines if line[3] == ESTABLISHED}
-    holders = {}
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                holders[os.readlink(descriptor)] = pid
-    found = []
-    for client in clients:
-        ends = in_table(client.sock.getpeername()), in_table(client.sock.getsockname())
-        found.append(holders[f"socket:[{inodes[ends]}]"])
-    return found
-
-
-def in_table(address: tuple[str, int]) -> str:
-    """Return an address as /proc/net/tcp writes it."""
-    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
-    return f"{number:08X}:{address[1]:04X}"
 
 
 def ask(client: RawClient, path: str, fields: str = "") -> None:
