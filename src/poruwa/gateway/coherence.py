@@ -264,7 +264,7 @@ class GatewayCoherence:
             popular = self._refresher.popular(change.tags) if self._refresher is not None else []
             cache.kill_tags(change.tags)
             if self._refresher is not None:
-                self._refresher.refresh(popular, position)
+                self._refresher.refresh(popular)
         try:
             for url in change.urls:
                 self._apply_url(url, is_soft=change.soft)

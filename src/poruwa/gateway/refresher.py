@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.own_request import own_exchange
 from poruwa.gateway.stored import EncodedResponse, StoredResponse
-from poruwa.rules.coherence_fields import position_line
 from poruwa.stores.s3fifo import MAX_FREQUENCY
 
 if TYPE_CHECKING:
@@ -59,13 +58,16 @@ class Refresher:
                     found[entry.key] = entry
         return list(found.values())
 
-    def refresh(self, entries: Sequence[StoredResponse], position: int) -> None:
-        """Fetch what has just died of the change at ``position``, unless it is being fetched."""
+    def refresh(self, entries: Sequence[StoredResponse]) -> None:
+        """Fetch what has just died of a change, unless it is being fetched.
+
+        As every fill, these tell the instance the position, so that it has applied the change too.
+        """
         for entry in entries:
-            if self._begin(entry, position):
+            if self._begin(entry):
                 self._left -= 1
 
-    def _begin(self, entry: StoredResponse, position: int) -> bool:
+    def _begin(self, entry: StoredResponse) -> bool:
         primary = entry.primary
         scheme, _, rest = primary.partition(b"://")
         host, slash, target = rest.partition(b"/")
@@ -80,7 +82,6 @@ class Refresher:
         exchange = own_exchange(self._gateway, head, is_secure=scheme == b"https")
         if exchange is None or rule.variant(exchange, primary, None) != entry.key:
             return False
-        exchange.identity += position_line(position)
         return self._cache.fetch_ahead(exchange, rule, primary, entry.key)
 
     def _budget(self) -> int:

@@ -74,6 +74,11 @@ def running_pair(folder: Path) -> Iterator[Pair]:
     with followed_site(folder, workers=WORKERS) as running:
         running.await_sure()
         pair = Pair(running)
+        running.gateway.until(
+            lambda: all("; hit" in said(each) for each in pair.everywhere("/pages/sure")),
+            "hits at both workers",
+            15.0,
+        )
         yield pair
         pair.close()
 
