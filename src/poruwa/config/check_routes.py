@@ -160,7 +160,9 @@ def _check_class(
         )
     segments = set(re.findall(r"\{([^}]*)\}", route.path))
     for dimension in policy.dimensions:
-        missing = _is_only_in_path(dimension) and dimension.path not in segments
+        missing = _is_only_in_path(dimension) and not (
+            dimension.path in segments or route.path.split("/")[1] in dimension.values
+        )
         if missing and dimension.name in data_class.dimensions:
             findings.refuse(
                 (*path, "path"),

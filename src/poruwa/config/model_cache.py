@@ -177,7 +177,10 @@ class Dimension:
     name: Annotated[str, Setting(form="name", why="Named by classes.")]
     path: Annotated[
         str | None,
-        Setting(form="name", why="The route's segment {name}; asked first."),
+        Setting(
+            form="name",
+            why="The route's segment {name}, or its fixed first segment; asked first.",
+        ),
     ] = None
     query: Annotated[
         str | None,

@@ -326,7 +326,7 @@ class CacheClass(CacheRule):
             RequestDimension(dimensions[name])
             for name in data_class.dimensions
             # Where the path says it, it is in the key already.
-            if f"{{{dimensions[name].path}}}" not in route.path
+            if not is_said_by_path(dimensions[name], route.path)
         )
         self._query_names = frozenset(
             [name.encode() for name in data_class.query_parameters]
@@ -536,6 +536,16 @@ def client_control_of(route: Route, policy: Policy) -> bytes:
     else:
         said = b"private, max-age=%d" % int(seconds) if seconds else b"private, no-cache"
     return b"Cache-Control: " + said + b"\r\n"
+
+
+def is_said_by_path(dimension: Dimension, path: str) -> bool:
+    """Tell whether a route's path states a dimension: by a segment, or as its fixed first one.
+
+    ``/{language}/venues`` says it for each request, ``/en`` for the route.
+    """
+    if dimension.path is None:
+        return False
+    return f"{{{dimension.path}}}" in path or path.split("/")[1] in dimension.values
 
 
 def primary_path(primary: bytes) -> bytes:
