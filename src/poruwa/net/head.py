@@ -51,6 +51,7 @@ _SPACE: Final = 0x20
 _TAB: Final = 0x09
 _DEL: Final = 0x7F
 _NAME_BYTES: Final = 63  # of the longest name that may matter
+_MOST_NAMES: Final = 255  # so that a byte says which
 # Connection may not nominate these away: the message would mean something else without them.
 _NOT_NOMINABLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"close"))
 
@@ -61,6 +62,7 @@ def table_of(allowed: bytes) -> bytes:
 
 
 _IS_TOKEN: Final = table_of(TOKEN)
+_LOWER: Final = bytes(range(256)).lower()
 
 
 class FieldNames:
@@ -71,18 +73,44 @@ class FieldNames:
         ending: lower-case names of fields that end at this hop.
     """
 
-    __slots__ = ("may_matter", "numbers")
+    __slots__ = ("first", "following", "names", "numbers")
 
     def __init__(self, asked_for: Mapping[bytes, int], ending: Iterable[bytes]) -> None:
         numbers = dict(asked_for)
         for name in ending:
             numbers[name] = numbers.get(name, 0) + _ENDS_HERE
-        may_matter = bytearray((_NAME_BYTES + 1) * 32)
-        for name in numbers:
-            may_matter[len(name) * 32 + name[0] % 32] = 1  # a letter's cases share a place
-        self.may_matter = bytes(may_matter)
-        # By the two usual spellings too, which saves the names of most lines their lower case.
-        self.numbers = numbers | {name.title(): number for name, number in numbers.items()}
+        if len(numbers) > _MOST_NAMES:
+            raise ValueError(f"{len(numbers)} names matter; there are places for {_MOST_NAMES}.")
+        # A hash table of which nothing is hashed: length and first letter, whose cases share a
+        # place, say where a chain of names begins. 0 ends a chain.
+        first = bytearray((_NAME_BYTES + 1) * 32)
+        following = bytearray(_MOST_NAMES + 1)
+        names = bytearray((_MOST_NAMES + 1) * (_NAME_BYTES + 1))  # a place for each, in one piece
+        for index, name in enumerate(numbers, start=1):
+            place = len(name) * 32 + name[0] % 32
+            following[index] = first[place]
+            first[place] = index
+            begin = index * (_NAME_BYTES + 1)
+            names[begin : begin + len(name)] = name
+        self.names = bytes(names)
+        self.first = bytes(first)
+        self.following = bytes(following)
+        self.numbers = bytes([0, *numbers.values()])
+
+    def number(self, data: bytes, start: i64, length: i64) -> i64:
+        """Return the number of the name at ``start``, 0 for one that does not matter."""
+        lower, names = _LOWER, self.names
+        initial: i64 = data[start]
+        index: i64 = self.first[length * 32 + (initial & 31)]
+        while index:
+            begin: i64 = index * (_NAME_BYTES + 1)
+            at: i64 = 0
+            while at < length and lower[data[start + at]] == names[begin + at]:
+                at += 1
+            if at == length:
+                return self.numbers[index]
+            index = self.following[index]
+        return 0
 
 
 class Head:
@@ -97,6 +125,8 @@ class Head:
     """
 
     __slots__ = (
+        "_block_end",
+        "_cuts",
         "_fields",
         "_is_repeated",
         "_seen",
@@ -111,7 +141,6 @@ class Head:
         "if_none_match",
         "line_count",
         "minor_version",
-        "passed_on",
         "raw",
         "referer",
         "timing",
@@ -124,7 +153,6 @@ class Head:
     minor_version: int
     block_start: int
     line_count: int
-    passed_on: bytes
 
     def __init__(self) -> None:
         self.host_field: bytes | None = None
@@ -141,8 +169,24 @@ class Head:
         self.accept_language: bytes | None = None
         self.if_none_match: bytes | None = None
         self._fields: dict[bytes, bytes] | None = None
+        # Where lines that end here begin and end, each with the CRLF before it.
+        self._cuts: list[int] | None = None
+        self._block_end: i64 = 0
         self._seen: i64 = 0  # a bit for each number
         self._is_repeated = False
+
+    @property
+    def passed_on(self) -> bytes:
+        """The field lines for the next hop, made when asked for: a hit has none."""
+        if self._cuts is None:
+            return self.raw[self.block_start : self._block_end]
+        pieces: list[bytes] = []
+        start = self.block_start
+        for place in range(0, len(self._cuts), 2):
+            pieces.append(self.raw[start : self._cuts[place]])
+            start = self._cuts[place + 1]
+        pieces.append(self.raw[start : self._block_end])
+        return b"".join(pieces)
 
     @property
     def fields(self) -> dict[bytes, bytes]:
@@ -229,11 +273,10 @@ class Head:
         Raises:
             IndexError: ``data`` ends before the empty line.
         """
-        is_token, may_matter = _IS_TOKEN, names.may_matter
-        pieces: list[bytes] | None = None
+        is_token, first = _IS_TOKEN, names.first
+        cuts: list[int] | None = None
         count: i64 = 0
-        kept_from: i64 = block_start
-        at: i64 = kept_from + 2
+        at: i64 = block_start + 2
         while True:
             start: i64 = at
             while is_token[data[at]]:
@@ -245,23 +288,22 @@ class Head:
             if data[at] != _CR or data[at + 1] != _LF:
                 return False
             if length <= _NAME_BYTES:
-                first: i64 = data[start]
-                if may_matter[length * 32 + (first & 31)]:
-                    number = self._take(data, start, start + length, at, names)
+                initial: i64 = data[start]
+                if first[length * 32 + (initial & 31)]:
+                    number = names.number(data, start, length)
+                    if number & (_ENDS_HERE - 1):
+                        self._take(data, number & (_ENDS_HERE - 1), start + length, at)
                     if number >= _ENDS_HERE:
-                        if pieces is None:
-                            pieces = []
-                        if start - 2 > kept_from:
-                            pieces.append(data[kept_from : start - 2])
-                        kept_from = at
+                        if cuts is None:
+                            cuts = []
+                        cuts.append(start - 2)
+                        cuts.append(at)
             at += 2
             count += 1
         if length or data[at] != _CR or data[at + 1] != _LF:
             return False
-        self.passed_on = data[kept_from : at - 2]
-        if pieces is not None:
-            pieces.append(self.passed_on)
-            self.passed_on = b"".join(pieces)
+        self._cuts = cuts
+        self._block_end = at - 2
         self.line_count = count
         self.block_start = block_start
         self.raw = data if at + 2 == len(data) else data[: at + 2]
@@ -269,18 +311,11 @@ class Head:
             self._join_repeated()
         return True
 
-    def _take(self, data: bytes, start: i64, colon: i64, end: i64, names: FieldNames) -> i64:
-        """Keep the value of a line if every message is asked for it; return the name's number."""
-        name = data[start:colon]
-        number: i64 = names.numbers.get(name, -1)
-        if number < 0:
-            number = names.numbers.get(name.lower(), 0)
-        field = number & (_ENDS_HERE - 1)
-        if field == 0:
-            return number
+    def _take(self, data: bytes, field: i64, colon: i64, end: i64) -> None:
+        """Keep the value of a line that every message is asked for, or that it is there."""
         if field >= _FIRST_FLAG:
             self._seen |= 1 << field
-            return number
+            return
         value = trimmed(data, colon + 1, end)
         if field == HOST:
             self.host_field = value
@@ -310,7 +345,6 @@ class Head:
             self.timing = value
         self._is_repeated = self._is_repeated or (self._seen >> field) & 1 == 1
         self._seen |= 1 << field
-        return number
 
     def _join_repeated(self) -> None:
         """Give the attributes the values of all their lines: so far they have the last one's."""

@@ -43,7 +43,7 @@ from poruwa.net.head import (
 )
 from poruwa.rules.coherence_fields import INTERNAL_NAMES
 from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
-from poruwa.rules.message import RefusalReason, is_valid_host
+from poruwa.rules.message import RefusalReason, normal_host
 from poruwa.rules.routing import PLAIN_PATH_BYTES
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ _RESPONSE_NAMES: Final = FieldNames(
 )  # fmt: skip
 
 _METHOD_BYTES: Final = 32
+_GET: Final = b"GET"  # one object for most requests
 # Visible ASCII without what RFC 3986 and browsers alike keep out of paths and queries (URL
 # standard, "percent-encode sets"): ``|`` and ``^`` pass anywhere, braces, backticks and
 # backslashes in a query.
@@ -170,15 +171,16 @@ def take_request_head(data: bytes) -> RequestHead | None:
             return None
     except IndexError:  # the data ends within the head
         return None
-    host = head.host_field
-    if host is None:
+    if head.host_field is None:
         if head.minor_version:
             raise Refused(RefusalReason.HOST_MISSING)
-        host = b""
-    elif not is_valid_host(host):
-        repeated = len([1 for name, _ in head.lines() if name == b"host"]) > 1
-        raise Refused(RefusalReason.HOST_REPEATED if repeated else RefusalReason.HOST_INVALID)
-    head.host = host.lower()
+        head.host = b""
+    else:
+        host = normal_host(head.host_field)
+        if host is None:
+            repeated = len([1 for name, _ in head.lines() if name == b"host"]) > 1
+            raise Refused(RefusalReason.HOST_REPEATED if repeated else RefusalReason.HOST_INVALID)
+        head.host = host
     if not head.plain_path:
         head.target = _origin_form(head)
     return head
@@ -196,7 +198,7 @@ def _read_request_line(head: RequestHead, data: bytes) -> bool:
         at += 1
     if data[at] != _SPACE or at == 0 or at > _METHOD_BYTES:
         return False
-    head.method = method = data[:at]
+    head.method = method = _GET if at == 3 and data.startswith(_GET) else data[:at]
     if method == b"CONNECT" or method == b"TRACE":
         return False
     start: i64 = at + 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
+from typing import Final
 
 
 class RefusalReason(Enum):
@@ -72,6 +72,8 @@ UNTIL_CLOSE = -2
 _LENGTH_DIGITS = 18  # these fit a signed 64-bit integer in any language
 _REG_NAME = rb"[A-Za-z0-9._~\-]+"
 _IPV6 = rb"\[[0-9A-Fa-f:.]{2,45}\]"
+_HOSTS_REMEMBERED: Final = 1024
+_hosts: Final[dict[bytes, bytes]] = {}  # sites have few, and the same ones all the time
 HOST = re.compile(rb"(?:" + _REG_NAME + rb"|" + _IPV6 + rb")(?::\d{1,5})?\Z")
 
 
@@ -147,7 +149,20 @@ def response_body_framing(
     return framing
 
 
-@lru_cache(maxsize=1024)  # sites have few hosts, and the same ones all the time
+def normal_host(host: bytes) -> bytes | None:
+    """Return ``host`` in lower case if it is valid, the same object every time; None if not."""
+    known = _hosts.get(host)
+    if known is None:
+        if not is_valid_host(host):
+            return None
+        if len(_hosts) >= _HOSTS_REMEMBERED:
+            _hosts.clear()
+        known = host.lower()
+        known = _hosts.setdefault(known, known)
+        _hosts[host] = known
+    return known
+
+
 def is_valid_host(host: bytes) -> bool:
     """Tell whether ``host`` is a name or address with an optional port (RFC 9112 section 3.2).
 
