@@ -17,10 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from poruwa.rules.freshness import ResponseControl
 from poruwa.rules.vary import parse_vary
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # machine integers, where this is compiled; else just ints
 
 KEPT_STATUSES: Final = frozenset((200, 203, 301, 308))
 """What is kept under a class: whole content and permanent redirects. An error would let whoever
@@ -29,6 +32,10 @@ provokes it once answer everybody with it."""
 # Letters, digits, and what nobody's parser treats as a delimiter. Of percent codes only those of
 # bytes above ASCII: ``%2f %5c %00 %23 %3f %3b %25`` mean one thing here and another elsewhere.
 _KEY_PATH: Final = re.compile(rb"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[89A-F][0-9A-F])*+)+")
+_IS_PLAIN_KEY: Final = bytes(  # 1 at the bytes that it takes singly
+    [_KEY_PATH.fullmatch(b"/" + bytes((byte,))) is not None for byte in range(256)]
+)
+_SLASH: Final = 0x2F
 _CODE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -67,6 +74,13 @@ class ClassDecision(Enum):
 
 def is_key_path(path: bytes) -> bool:
     """Tell whether a path in normal form is read alike by everybody, so that it may be a key."""
+    is_plain = _IS_PLAIN_KEY
+    end: i64 = len(path)
+    at: i64 = 0
+    while at < end and is_plain[path[at]]:
+        at += 1
+    if at == end:
+        return end > 0 and path[0] == _SLASH
     return _KEY_PATH.fullmatch(path) is not None
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 # A path of only these is in normal form, but for dot segments.
 PLAIN_PATH_BYTES = (
@@ -32,6 +32,7 @@ _ALLOWED_PATH = re.compile(
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})|([\x80-\xff\"<>^`{|}])")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SLASH: Final = 0x2F
 _REST = "rest"  # the name under which a rewrite finds what /* took
 
 
@@ -175,6 +176,28 @@ class _Path:
     is_prefix: bool
     rank: tuple[int, ...]  # per segment 0 literal, 1 partly, 2 a name: the lesser wins
     expression: re.Pattern[bytes]
+    parts: tuple[bytes | None, ...] | None  # a segment each, None for a name; None if not so simple
+
+    def fits(self, path: bytes) -> bool:
+        """Tell what ``expression`` would: by walking along, where whole segments are names."""
+        if self.parts is None:
+            return self.expression.fullmatch(path) is not None
+        at, end = 0, len(path)
+        for part in self.parts:
+            if at == end or path[at] != _SLASH:
+                return False
+            start = at + 1
+            if part is None:
+                at = path.find(b"/", start)
+                if at < 0:
+                    at = end
+                if at == start:
+                    return False
+            else:
+                if not path.startswith(part, start):
+                    return False
+                at = start + len(part)
+        return at == end or (self.is_prefix and path[at] == _SLASH)
 
     @classmethod
     def parse(cls, text: str) -> _Path:
@@ -198,6 +221,7 @@ class _Path:
             is_prefix=is_prefix,
             rank=rank,
             expression=compiled,
+            parts=None if 1 in rank else tuple(map(_part, segments)),
         )
 
 
@@ -222,6 +246,8 @@ class _Choices:
             self.by_method[method] = index
 
     def match(self, method: bytes) -> int | None:
+        if not self.by_method:
+            return self.any_method
         index = self.by_method.get(method)
         if index is None and method == b"HEAD":
             index = self.by_method.get(b"GET")
@@ -250,11 +276,12 @@ class _PathTable:
             self.exact.setdefault(path.literal, _Choices()).add(methods, index)
 
     def match(self, method: bytes, path: bytes) -> int | None:
-        choices = self.exact.get(path)
-        if choices is not None and (index := choices.match(method)) is not None:
-            return index
+        if self.exact:
+            choices = self.exact.get(path)
+            if choices is not None and (index := choices.match(method)) is not None:
+                return index
         for known, choices in self.named:
-            if known.expression.fullmatch(path) and (index := choices.match(method)) is not None:
+            if known.fits(path) and (index := choices.match(method)) is not None:
                 return index
         best: int | None = None
         depth = -1
@@ -263,17 +290,17 @@ class _PathTable:
         for known, choices in self.named_prefixes:  # deepest first
             if known.segments <= depth:
                 break  # literals win at the same depth
-            if known.expression.fullmatch(path) and (index := choices.match(method)) is not None:
+            if known.fits(path) and (index := choices.match(method)) is not None:
                 return index
         return best
 
     def methods_at(self, path: bytes) -> set[bytes]:
         every = [self.exact[path]] if path in self.exact else []
-        every += [c for known, c in self.named if known.expression.fullmatch(path)]
+        every += [c for known, c in self.named if known.fits(path)]
         every += [
             c for literal, c in self.prefixes.items() if (path + b"/").startswith(literal + b"/")
         ]
-        every += [c for known, c in self.named_prefixes if known.expression.fullmatch(path)]
+        every += [c for known, c in self.named_prefixes if known.fits(path)]
         methods = {method for choices in every for method in choices.by_method}
         return methods | {b"HEAD"} if b"GET" in methods else methods
 
@@ -318,6 +345,10 @@ def _segment_expression(segment: str) -> str:
     return "".join(
         f"(?P<{part}>[^/]+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
     )
+
+
+def _part(segment: str) -> bytes | None:
+    return None if _NAME.fullmatch(segment) else segment.encode()
 
 
 def _segment_rank(segment: str) -> int:

@@ -191,3 +191,21 @@ def test_a_path_of_many_slashes_costs_no_more() -> None:
 )
 def test_hosts(host: bytes, normal: bytes) -> None:
     assert normalise_host(host) == normal
+
+
+SEGMENTS = st.sampled_from(["{id}", "{page}", "venues", "ven", "", "a.b"])
+
+
+@given(
+    st.lists(SEGMENTS, max_size=3, unique=True),
+    st.booleans(),
+    st.text("/venusab.x", max_size=14),
+)
+def test_walking_a_path_fits_what_its_expression_does(
+    segments: list[str], is_prefix: bool, tail: str
+) -> None:
+    pattern = "".join(f"/{segment}" for segment in segments) + "/*" * is_prefix or "/"
+    table = RouteTable([Route(pattern)])
+    parsed = table._paths[0]
+    for path in (b"/" + tail.encode(), pattern.removesuffix("/*").encode() + tail.encode()):
+        assert parsed.fits(path) == (parsed.expression.fullmatch(path) is not None)
