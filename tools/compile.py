@@ -46,6 +46,8 @@ MODULES = (
     "poruwa/gateway/shared_state.py",
     "poruwa/gateway/selection.py",
     "poruwa/observe/access_line.py",
+    "poruwa/observe/access_log.py",
+    "poruwa/observe/response_counts.py",
     "poruwa/gateway/balancer.py",
     "poruwa/gateway/attempt.py",
     "poruwa/gateway/late_tries.py",

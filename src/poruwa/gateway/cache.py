@@ -223,7 +223,8 @@ class GatewayCache:
         primary = rule.locate(exchange)
         if primary is None:
             return self._pass(exchange, FWD_BYPASS)
-        variants = self._variants.get(primary)
+        # A class has one way to vary; where it has a hit, that is one look-up.
+        variants = None if rule.is_anonymous else self._variants.get(primary)
         key = rule.variant(exchange, primary, variants)
         if monotonic() >= self.sureness.sure_until:
             verdict = self.coherence.judge(rule, primary)
@@ -235,9 +236,11 @@ class GatewayCache:
         wants_part = head.has_any(_PART)
         entry = self.store.get(key)
         part: StoredPart | None = None
-        now = time.time()
+        now = self._gateway.wall_time()
         if entry is None:
             reason = FWD_URI_MISS
+            if rule.is_anonymous:
+                variants = self._variants.get(primary)
             if variants is not None:
                 reason = FWD_VARY_MISS
                 held = self.store.get(key + PART_MARK)
@@ -252,7 +255,7 @@ class GatewayCache:
         elif rule.needs_origin(head):
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
-            self._count("hit", rule)
+            rule.hits += 1
             if (
                 entry.is_compressible
                 and head.accept_encoding is not None

@@ -87,6 +87,7 @@ class CacheRule:
         "asks_when_unsure",
         "counts",
         "early_links",
+        "hits",
         "is_refreshed_on_change",
         "is_tagged",
         "largest_bytes",
@@ -105,6 +106,7 @@ class CacheRule:
         self.is_refreshed_on_change = False
         self.counts: dict[str, int] = {}
         self.refused: dict[str, int] = {}  # fills that were not kept, by reason
+        self.hits = 0  # of the usual kind, counted apart from ``counts``
         self.early_links = b""  # lines of what the latest page had clients load ahead
         self._origins: dict[bytes, bytes] = {}
         self._origins_secure: dict[bytes, bytes] = {}

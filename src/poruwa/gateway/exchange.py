@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from poruwa.errors import UpstreamError
 from poruwa.gateway.attempt import FIRST, HEDGE, RETRY, Attempt
@@ -28,6 +28,7 @@ from poruwa.gateway.heads import (
     response_head,
     switching_head,
 )
+from poruwa.gateway.outbox import LARGE_BYTES
 from poruwa.gateway.timing import timing_line
 from poruwa.gateway.upstream import HALF_CLOSED
 from poruwa.net.http1 import LAST_CHUNK, RequestHead, ResponseHead, encode_chunk
@@ -45,6 +46,7 @@ CLIENT_GONE_STATUS = 499  # nginx's number for a client that closed before its a
 # A process that is killed accepts connections until the kernel has torn it down. Where all are
 # killed at once, tries in one millisecond meet nothing but such; the last one waits for so long.
 LAST_TRY_PAUSE_SECONDS = 0.2
+_NO_BODY: Final[list[bytes]] = []  # of every request without; stays empty
 
 
 class Sender(Protocol):
@@ -85,6 +87,7 @@ class Exchange:
         "framing",
         "gateway",
         "head",
+        "hit_at",
         "identity",
         "instance",
         "is_safe",
@@ -121,7 +124,8 @@ class Exchange:
         self.target = head.target
         self.path = b""
         self.route: GatewayRoute = gateway.no_route
-        self.started_at = gateway.loop.time()
+        self.started_at = gateway.loop_time()
+        self.hit_at = 0.0  # wall time, where the store has answered at once
         self.ended_at = 0.0  # loop time, where the end came with the head of the response
         close, upgrade, self.nominated = head.connection_options()
         self.keep_alive = not close
@@ -139,7 +143,7 @@ class Exchange:
         # stored may depend on it.
         self.observer: Callable[[Exchange, ResponseHead, bytes | None], None] | None = None
         self.forwarding = b""  # lines for the instance: whom it serves
-        self.identity = b""  # lines for the instance: request id and trace
+        self.identity = b""  # lines for the instance: request id and trace; see ``identity_lines``
         self.response_lines = b""  # lines that stages add to the response
         self.request_id = b""
         self.status = 0
@@ -151,7 +155,11 @@ class Exchange:
         self.bound: Instance | None = None
         self.failover_allowed = True
         # Answers to it may be asked of two instances at a time.
-        self.is_safe = framing == 0 and self.method in SAFE_METHODS and not self.is_upgrade
+        self.is_safe = (
+            framing == 0
+            and (self.method == b"GET" or self.method in SAFE_METHODS)
+            and not self.is_upgrade
+        )
         self.balancing_key = b""
         self.attempt: Attempt | None = None  # the latest, and from its answer on the one that won
         self.attempts: list[Attempt] = []  # all of them, but for kept connections that were closing
@@ -163,7 +171,8 @@ class Exchange:
         self._waiting_in: Pool | None = None
         self._wait_until = 0.0  # loop time; a request that is queued again waits no longer for it
         self._sender: Sender | None = None
-        self._body: list[bytes] | None = []  # kept for another try; None when it grew too large
+        # Kept for another try; None when it grew too large.
+        self._body: list[bytes] | None = [] if framing else _NO_BODY
         self._body_bytes = 0
         self._body_complete = framing == 0
         self._chunked_to_client = False
@@ -176,6 +185,17 @@ class Exchange:
         self.gateway.handle(self)
 
     # What stages call.
+
+    def identity_lines(self) -> bytes:
+        """Return ``identity``; where id and trace begin here, made when somebody asks."""
+        if not self.identity:
+            # The request's id is the trace's too.
+            self.identity = b"X-Request-Id: %b\r\ntraceparent: 00-%b-%b-02\r\n" % (
+                self.request_id,
+                self.request_id,
+                self.gateway.random.digits(16),
+            )
+        return self.identity
 
     def answer(
         self, status: int, fields: bytes = b"", body: bytes = b"", *, keep_alive: bool = True
@@ -240,14 +260,22 @@ class Exchange:
             or self.gateway.is_draining
         ):
             return False
-        body = b"" if has_it else entry.body
-        self.status = 304 if has_it else entry.status
-        head = b"%bX-Request-Id: %b\r\n\r\n" % (
-            entry.not_modified_head(now) if has_it else entry.hit_head(now),
-            self.request_id,
-        )
-        self.bytes_out = len(head) + len(body)
-        client.write_message(head, body)
+        self.hit_at = now
+        if has_it:
+            self.status = 304
+            data = entry.not_modified(now, self.request_id)
+            self.bytes_out = len(data)
+            client.write(data)
+        elif len(entry.body) < LARGE_BYTES:
+            self.status = entry.status
+            data = entry.hit(now, self.request_id, entry.body)
+            self.bytes_out = len(data)
+            client.write(data)
+        else:
+            self.status = entry.status
+            data = entry.hit(now, self.request_id, b"")
+            self.bytes_out = len(data) + len(entry.body)
+            client.write_message(data, entry.body)
         self._end()
         client.end_exchange(keep_alive=True)
         return True

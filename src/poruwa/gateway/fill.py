@@ -107,7 +107,7 @@ class FillExchange(Exchange):
         self.client_address = leader.client_address
         self.is_secure = leader.is_secure
         self.forwarding, own_lines = fill.plan.rule.fill_lines(leader)
-        identity, position = take_position(leader.identity)
+        identity, position = take_position(leader.identity_lines())
         # What is known to have changed here is to be seen there, or the answer could not be kept.
         fill.asked_position = position = max(position, fill.begun_position)
         if position:

@@ -33,7 +33,7 @@ from poruwa.gateway.read_your_writes import ReadYourWrites
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.gateway.siblings import Siblings
-from poruwa.observe.access_line import LineClock, access_line
+from poruwa.observe.access_line import LineClock, SpokenFields, access_line
 from poruwa.observe.access_log import AccessLog
 from poruwa.observe.metrics import GatewayMetrics
 from poruwa.rules.forwarding import TrustedNetworks
@@ -67,6 +67,8 @@ class Gateway:
         folder: Path,
     ) -> None:
         self.loop = loop
+        self.loop_time = loop.time  # looked up once, not for every request
+        self.wall_time = time.time
         self.outbox = Outbox(loop)
         self.row = row
         self.limits = ConnectionLimits(policy.limits)
@@ -78,6 +80,7 @@ class Gateway:
         self.retry_statuses = _statuses(policy.retry.statuses)
         self.trusted = TrustedNetworks(policy.trust.proxies)
         self.metrics = GatewayMetrics()
+        self.counts = self.metrics.counts
         self.random = RandomIds()
         self.new_request_id = self.random.request_id
         self.access_log = access_log
@@ -196,18 +199,21 @@ class Gateway:
     def record(self, exchange: Exchange) -> None:
         """Count and log a finished exchange."""
         self.requests += 1
-        ended_at = exchange.ended_at or self.loop.time()
+        ended_at = exchange.ended_at or self.loop_time()
         seconds = ended_at - exchange.started_at
         instance = exchange.instance
         instance_name = instance.name if instance is not None else None
         route = exchange.route.name
-        self.metrics.record(
+        self.counts.record(
             route, exchange.status, instance_name, seconds, exchange.bytes_in, exchange.bytes_out
         )
         if self.access_log is not None:
-            head = exchange.head
+            head, client = exchange.head, exchange.client
+            spoken = client.spoken
+            if spoken is None:
+                client.spoken = spoken = SpokenFields()
             line = access_line(
-                self._log_clock.text(time.time() - seconds),
+                self._log_clock.text(exchange.hit_at or self.wall_time() - seconds),
                 exchange.client_address,
                 exchange.method,
                 exchange.target,
@@ -221,6 +227,7 @@ class Gateway:
                 exchange.tries,
                 head.user_agent or b"",
                 head.referer or b"",
+                spoken,
             )
             self.access_log.write(line, ended_at)
 

@@ -53,7 +53,7 @@ def request_head(exchange: Exchange) -> bytes:
         exchange.target,
         block,
         exchange.forwarding,
-        exchange.identity,
+        exchange.identity_lines(),
         _VIA[head.minor_version],
         framing,
     )

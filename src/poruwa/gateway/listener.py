@@ -33,6 +33,7 @@ from poruwa.rules.message import CHUNKED, RefusalReason, body_framing
 
 if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
+    from poruwa.observe.access_line import SpokenFields
 
 LINGER_SECONDS = 2.0  # after an early answer: the client may still send and must not get a reset
 LINGER_BYTES = 1 << 20
@@ -77,6 +78,7 @@ class ClientConnection:
         "peer_host",
         "phase",
         "requests",
+        "spoken",
         "transport",
     )
 
@@ -100,6 +102,7 @@ class ClientConnection:
         # Lines for instances about an untrusted peer, made once for the host it asks for.
         self.forwarding = b""
         self.forwarding_host = b""
+        self.spoken: SpokenFields | None = None  # for the access log
         self.requests = 0
         self.eof = False
         self.deadline = 0.0

@@ -9,12 +9,13 @@ turns go on bringing more, a few of them are gathered; alone, a write goes out a
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 # From here on a copy, and having left the processor's cache by the end of the turn, costs more
 # than waking somebody.
-LARGE_BYTES = 16 * 1024
+LARGE_BYTES: Final = 16 * 1024
 # While a busy loop brings more, up to this many writes wait for each other: some 0.3 ms of work.
-GATHERED_WRITES = 48
+GATHERED_WRITES: Final = 48
 
 
 class Outbox:

@@ -130,6 +130,8 @@ class GatewayRoutes:
             sums = counts.setdefault(rule.name, {})
             for event, count in rule.counts.items():
                 sums[event] = sums.get(event, 0) + count
+            if rule.hits:
+                sums["hit"] = sums.get("hit", 0) + rule.hits
         return counts
 
     def fills_refused(self) -> dict[str, dict[str, int]]:

@@ -30,19 +30,11 @@ def identify_client(exchange: Exchange) -> bool:
         exchange.forwarding = client.forwarding
         exchange.is_secure = client.is_tls
         given_id = None
-    incoming = head.traceparent
-    ids = gateway.random.new_ids()
-    exchange.request_id = request_id = given_id or ids[:32]
-    if incoming is None:
-        trace = b"00-%b-%b-02" % (ids[:32], ids[32:])
-    else:
-        parent = parse_traceparent(incoming)
-        if parent is None:  # then its state means nothing either (Trace Context section 3.3)
-            exchange.nominated = (exchange.nominated or frozenset()) | {b"tracestate"}
-        trace = child_traceparent(parent, gateway.random.random64)
-    exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (request_id, trace)
+    exchange.request_id = given_id or gateway.random.digits(32)
+    if given_id is not None or head.traceparent is not None:
+        _continue_trace(exchange)
     path = head.plain_path
-    if not path or b"/." in path:
+    if not path or path.find(b"/.") >= 0:
         path = exchange.target.partition(b"?")[0]
         normal = normalise_path(path) if path != b"*" else path
         if normal is None:
@@ -51,6 +43,19 @@ def identify_client(exchange: Exchange) -> bool:
         path = normal
     exchange.path = path
     return False
+
+
+def _continue_trace(exchange: Exchange) -> None:
+    """Make the lines that name a request which others have named before."""
+    random, incoming = exchange.gateway.random, exchange.head.traceparent
+    parent = parse_traceparent(incoming) if incoming is not None else None
+    if incoming is not None and parent is None:
+        # Then its state means nothing either (Trace Context section 3.3).
+        exchange.nominated = (exchange.nominated or frozenset()) | {b"tracestate"}
+    exchange.identity = b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (
+        exchange.request_id,
+        child_traceparent(parent, random.random64),
+    )
 
 
 def _make_forwarding(client: ClientConnection, host: bytes) -> None:

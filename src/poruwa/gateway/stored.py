@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from poruwa.observe.access_line import number_text
 from poruwa.rules.conditional import Representation
 from poruwa.rules.freshness import StoredFacts
 from poruwa.rules.http_date import parse_http_date
@@ -38,7 +39,7 @@ class StoredResponse(Entry):
 
     __slots__ = (
         "_second",
-        "_second_head",
+        "_second_lines",
         "as_of",
         "began_at",
         "block",
@@ -74,8 +75,8 @@ class StoredResponse(Entry):
         self.last_modified_text = b""
         self.last_modified: int | None = None
         self.date = 0
-        self._second = 0
-        self._second_head = b""
+        self._second = -1.0  # wall seconds, whole
+        self._second_lines = b""
 
     def take(self, facts: StoredFacts, fields: Mapping[bytes, bytes], now: float) -> None:
         """Keep what ``fields`` say of age and validators."""
@@ -116,29 +117,39 @@ class StoredResponse(Entry):
             size=len(self.body), etag=self.etag, last_modified=self.last_modified, date=self.date
         )
 
-    def hit_head(self, now: float) -> bytes:
-        """Return the head of a hit up to the lines that each request adds; made once a second."""
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            length = (
-                b"" if self.status in _NO_CONTENT else b"Content-Length: %d\r\n" % len(self.body)
-            )
-            self._second_head = b"HTTP/1.1 %b%b\r\n%b%b" % (
-                self.status_text,
-                self.block,
-                length,
-                hit_lines(self, now),
-            )
-        return self._second_head
+    def hit(self, now: float, request_id: bytes, body: bytes) -> bytes:
+        """Return the head of a hit in the usual case, and ``body`` after it, in one piece."""
+        if self.status in _NO_CONTENT:
+            length = b""
+        else:
+            length = b"Content-Length: %b\r\n" % number_text(len(self.body))
+        return b"HTTP/1.1 %b%b\r\n%b%bX-Request-Id: %b\r\n\r\n%b" % (
+            self.status_text,
+            self.block,
+            length,
+            self._lines(now),
+            request_id,
+            body,
+        )
 
-    def not_modified_head(self, now: float) -> bytes:
-        """Return the head of a 304 that says the client's copy is the stored one, as ``hit_head``.
+    def not_modified(self, now: float, request_id: bytes) -> bytes:
+        """Return a 304 that says the client's copy is the stored one.
 
         With all fields that describe the response, as RFC 9110 section 15.4.5 wants the few and
         allows the others: what a client keeps is then what it would have got.
         """
-        return b"HTTP/1.1 304 Not Modified%b\r\n%b" % (self.block, hit_lines(self, now))
+        return b"HTTP/1.1 304 Not Modified%b\r\n%bX-Request-Id: %b\r\n\r\n" % (
+            self.block,
+            self._lines(now),
+            request_id,
+        )
+
+    def _lines(self, now: float) -> bytes:
+        """Return ``hit_lines``, made once a second."""
+        if not self._second <= now < self._second + 1.0:
+            self._second = float(int(now))
+            self._second_lines = hit_lines(self, now)
+        return self._second_lines
 
 
 class EncodedResponse(StoredResponse):
@@ -189,9 +200,10 @@ def hit_lines(entry: StoredResponse, now: float, detail: bytes = b"") -> bytes:
     Args:
         detail: a token for Cache-Status, empty for none.
     """
-    return b"Age: %d\r\nCache-Status: poruwa; hit; ttl=%d%b\r\n" % (
-        entry.age(now),
-        int(entry.present_facts().lifetime_seconds) - entry.age(now),
+    age = entry.age(now)
+    return b"Age: %b\r\nCache-Status: poruwa; hit; ttl=%b%b\r\n" % (
+        number_text(age),
+        number_text(int(entry.present_facts().lifetime_seconds) - age),
         b"; detail=" + detail if detail else b"",
     )
 

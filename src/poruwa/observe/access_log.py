@@ -40,8 +40,8 @@ class AccessLog:
         "_pending",
         "_queued_bytes",
         "_size",
-        "_thread",
         "_wake",
+        "_writer",
         "_written_bytes",
         "dropped_lines",
         "failure",
@@ -60,7 +60,7 @@ class AccessLog:
         self._written_bytes = 0  # changed by the thread only
         self._wake = threading.Event()
         self._is_closing = False
-        self._thread: threading.Thread | None = None
+        self._writer: threading.Thread | None = None  # not _thread: a keyword of C's, compiled
         self.dropped_lines = 0
         self.failure: OSError | None = None  # of the last write; None once one succeeds
 
@@ -71,8 +71,8 @@ class AccessLog:
             PoruwaError: the file cannot be opened for appending.
         """
         self._file = self._opened()
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._writer.start()
 
     def write(self, line: bytes, now: float) -> None:
         """Add one line (ending in a newline). ``now`` is monotonic seconds."""
@@ -104,15 +104,15 @@ class AccessLog:
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """Write what is left, for at most ``timeout_seconds``, and close the file."""
-        if self._thread is None:
+        if self._writer is None:
             return
         self.flush()
         self._is_closing = True
         self._wake.set()
-        self._thread.join(timeout_seconds)
-        if not self._thread.is_alive() and self._path != "-":
+        self._writer.join(timeout_seconds)
+        if not self._writer.is_alive() and self._path != "-":
             os.close(self._file)
-        self._thread = None
+        self._writer = None
 
     def reopen(self) -> None:
         """Begin a new file if the old one was moved or removed: what SIGHUP asks for.

@@ -1,7 +1,7 @@
 """What a gateway worker counts, and how the counts of all workers become a Prometheus page.
 
-``GatewayMetrics.record`` runs once per response inside the worker's event loop, so it is one dict
-look-up and a few list additions; everything else (labels, sums, text) is done when somebody asks.
+What runs once per response inside the worker's event loop is ``observe.response_counts``, a few
+additions; everything else (labels, sums, text) is done here, when somebody asks.
 Each worker's ``snapshot`` travels as bytes over the local bus; ``merge`` adds them up and
 ``render_prometheus`` writes the page. Labels are bounded: routes and instances past a limit, and
 status codes nobody has registered, are counted together.
@@ -12,9 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from http import HTTPStatus
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -27,8 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the duration histogram; 0.2 is the target of cached responses (E2)."""
+from poruwa.observe.response_counts import BUCKETS_SECONDS, ResponseCounts
 
 COHERENCE_BUCKETS_SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
@@ -36,16 +33,11 @@ COHERENCE_BUCKETS_SECONDS = (
 """Upper bounds of what changes take; 0.5 is the usual lease, which bounds them."""
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-OTHER = "other"  # label of everything past a bound
 NO_INSTANCE = "none"  # label of responses of the gateway's own
-MAX_ROUTES = 500
-MAX_INSTANCES = 1000
-MAX_ROWS = 20_000
 
 _BUCKET_COUNT = len(BUCKETS_SECONDS) + 1
 _SECONDS, _BYTES_IN, _BYTES_OUT = _BUCKET_COUNT, _BUCKET_COUNT + 1, _BUCKET_COUNT + 2
 _EMPTY_ROW = (0,) * _BUCKET_COUNT + (0.0, 0, 0)
-_KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus) | {499}
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -113,15 +105,13 @@ class GatewayMetrics:
         "_connects",
         "_events",
         "_hedges",
-        "_instances",
         "_refusals",
         "_retries",
-        "_routes",
-        "_rows",
         "_started_at",
         "cache",
         "cache_held",
         "connections",
+        "counts",
         "fills_refused",
         "in_flight",
         "instance_up",
@@ -133,9 +123,7 @@ class GatewayMetrics:
 
     def __init__(self, started_at: float | None = None) -> None:
         self._started_at = time.time() if started_at is None else started_at
-        self._rows: dict[tuple[str, int, str | None], list[float]] = {}
-        self._routes: set[str] = set()
-        self._instances: set[str] = set()
+        self.counts = ResponseCounts()
         self._retries: dict[str, int] = {}
         self._hedges: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
@@ -173,13 +161,7 @@ class GatewayMetrics:
             bytes_in: of the request's body received.
             bytes_out: of the response's head and body sent.
         """
-        row = self._rows.get((route, status, instance))
-        if row is None:
-            row = self._new_row(route, status, instance)
-        row[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-        row[_SECONDS] += seconds
-        row[_BYTES_IN] += bytes_in
-        row[_BYTES_OUT] += bytes_out
+        self.counts.record(route, status, instance, seconds, bytes_in, bytes_out)
 
     def retried(self, reason: str) -> None:
         """Count a further try of a request."""
@@ -210,8 +192,8 @@ class GatewayMetrics:
         return msgspec.msgpack.encode(
             MetricsSnapshot(
                 rows=[
-                    Row(route, _status_label(status), instance or NO_INSTANCE, row)
-                    for (route, status, instance), row in self._rows.items()
+                    Row(route, _status_label(status), instance or NO_INSTANCE, values)
+                    for route, status, instance, values in self.counts.rows()
                 ],
                 retries=self._retries,
                 hedges=self._hedges,
@@ -232,17 +214,6 @@ class GatewayMetrics:
                 workers=[WorkerFacts.of_this_process(self._started_at)],
             )
         )
-
-    def _new_row(self, route: str, status: int, instance: str | None) -> list[float]:
-        route = _bounded(route, self._routes, MAX_ROUTES)
-        if instance is not None:
-            instance = _bounded(instance, self._instances, MAX_INSTANCES)
-        if status not in _KNOWN_STATUSES:
-            status = status // 100  # 1-9: the whole class, see _status_label
-        key = (route, status, instance)
-        if key not in self._rows and len(self._rows) >= MAX_ROWS:
-            key = (OTHER, status // 100 or status, None)
-        return self._rows.setdefault(key, list(_EMPTY_ROW))
 
 
 def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsSnapshot:
@@ -487,14 +458,6 @@ def _add_values(sums: list[float], values: list[float]) -> None:
 def _add(sums: dict[str, int], counts: dict[str, int]) -> None:
     for label, count in counts.items():
         sums[label] = sums.get(label, 0) + count
-
-
-def _bounded(label: str, known: set[str], limit: int) -> str:
-    if label not in known:
-        if len(known) >= limit:
-            return OTHER
-        known.add(label)
-    return label
 
 
 def _status_label(status: int) -> str:

@@ -20,7 +20,6 @@ POOL_BYTES = 4096  # random bytes fetched at once: a system call a request would
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.S)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 _MAX_TRACEPARENT_BYTES = 512
-_ID_DIGITS = 48
 
 
 class TraceParent(NamedTuple):
@@ -62,17 +61,17 @@ class RandomIds:
         # 24 random bytes are never all zeros in a part of them: 2^-64 a request.
         return f"00-{ids[:32]}-{ids[32:]}-{flags:02x}".encode()
 
-    def new_ids(self) -> bytes:
-        """Return 48 hexadecimal digits: a trace id (also a good request id) and a span id.
+    def digits(self, count: int) -> bytes:
+        """Return up to 64 random hexadecimal digits: 32 are a trace id, or a good request id.
 
         Made a page at a time, so that a request pays for one slice.
         """
         at = self._ids_at
-        if at + _ID_DIGITS > len(self._ids):
+        if at + count > len(self._ids):
             self._ids = self._entropy(POOL_BYTES).hex().encode()
             at = 0
-        self._ids_at = at + _ID_DIGITS
-        return self._ids[at : at + _ID_DIGITS]
+        self._ids_at = at + count
+        return self._ids[at : at + count]
 
     def _take(self, count: int) -> bytes:
         at = self._at

@@ -16,7 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poruwa.errors import PoruwaError
-from poruwa.observe.access_line import LineClock, access_line, masked_query
+from poruwa.observe.access_line import (
+    LineClock,
+    SpokenFields,
+    access_line,
+    masked_query,
+    number_text,
+)
 from poruwa.observe.access_log import FLUSH_BYTES, MAX_PENDING_BYTES, AccessLog
 
 
@@ -228,3 +234,21 @@ def test_standard_output() -> None:
         [sys.executable, "-c", program], capture_output=True, check=True, timeout=20
     )
     assert done.stdout == b"hello\nstill open\n"
+
+
+@given(st.integers(-(10**7), 10**12))
+def test_numbers_are_written_in_digits(number: int) -> None:
+    assert number_text(number) == b"%d" % number
+
+
+@given(st.floats(0, 100))
+def test_seconds_are_right_to_the_microsecond(seconds: float) -> None:
+    assert json.loads(line(seconds=seconds))["seconds"] == pytest.approx(seconds, abs=6e-7)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=600), st.binary(max_size=600)), max_size=4))
+def test_what_a_connection_remembers_is_what_is_said(said: list[tuple[bytes, bytes]]) -> None:
+    spoken = SpokenFields()
+    for agent, referer in [each for pair in said for each in (pair, pair)]:
+        fresh = line(user_agent=agent, referer=referer)
+        assert line(user_agent=agent, referer=referer, spoken=spoken) == fresh

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from poruwa.observe.metrics import (
-    BUCKETS_SECONDS,
-    MAX_ROUTES,
     GatewayMetrics,
     merge,
     render_prometheus,
     without_gauges,
 )
+from poruwa.observe.response_counts import BUCKETS_SECONDS, MAX_ROUTES
 
 
 def samples(page: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
