@@ -52,7 +52,7 @@ def own_exchange(gateway: Gateway, head: RequestHead, *, is_secure: bool) -> Exc
     if path is None or index is None:
         return None
     exchange.is_secure = is_secure
-    exchange.request_id = request_id = gateway.random.new_ids()[:32]
+    exchange.request_id = request_id = gateway.random.digits(32)
     exchange.identity = b"X-Request-Id: %b\r\n" % request_id
     exchange.path = path
     exchange.route = route = routes.route(index)

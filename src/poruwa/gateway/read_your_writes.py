@@ -112,7 +112,7 @@ class ReadYourWrites:
         if log is not None and epoch_of(position) < epoch_of(log.position):
             return 0  # of an earlier epoch: everything has changed since, here too
         if position:
-            exchange.identity += position_line(position)
+            exchange.identity = exchange.identity_lines() + position_line(position)
         return position
 
     def cookie_line(self, exchange: Exchange, head: ResponseHead) -> bytes:

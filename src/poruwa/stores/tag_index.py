@@ -14,7 +14,7 @@ Not here: patterns (``S3Fifo.entries``), and which changes came after a fill (``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from poruwa.stores.entry import Entry
 
@@ -68,10 +68,6 @@ class TagIndex:
     def count(self, tag: bytes) -> int:
         """Return how many live entries carry a tag: what ``kill`` would answer (dry runs)."""
         return sum(entry.alive for entry in self._of(tag))
-
-    def entries(self, tag: bytes) -> Iterator[Entry]:
-        """Yield the entries of a tag; none may come or go meanwhile."""
-        return iter(self._of(tag))
 
     def kill(self, tag: bytes) -> int:
         """Let none of a tag's entries be served again; return how many that were served till now.
