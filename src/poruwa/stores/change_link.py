@@ -20,7 +20,7 @@ from redis.asyncio.client import PubSub
 
 from poruwa.config.model import Coherence, ValkeyStore
 from poruwa.stores.change_scripts import ChangeScripts, epoch_key
-from poruwa.stores.valkey_connection import FAILURES, make_client
+from poruwa.stores.valkey_connection import FAILURES, cancellable, make_client
 
 _FEW_CONNECTIONS = 2  # one in use, and one while a lost one is being closed
 
@@ -151,7 +151,7 @@ class ChangeLinks:
             async with probe.pipeline(transaction=False) as pipe:
                 pipe.execute_command("ROLE")
                 pipe.hget(epoch_key(self._coherence.namespace), "epoch")
-                role, epoch = await pipe.execute()
+                role, epoch = await cancellable(pipe.execute())
         except FAILURES:
             return None
         return int(epoch or 0) if role[0] == b"master" else None

@@ -151,7 +151,6 @@ class ChangeLog:
             on_start=self._poke,
         )
         self._task: asyncio.Task[None] | None = None
-        # Python 3.11's wait_for, in redis-py, may swallow a cancellation; so loops look here, too.
         self._is_closing = False
         self._wake = asyncio.Event()
         self._tried = asyncio.Event()
@@ -185,8 +184,6 @@ class ChangeLog:
         """Leave: nobody waits for this process from now on, and it is no longer sure."""
         self._end_sureness()
         self._is_closing = True
-        self._wake_ups.stop()
-        self._wake.set()
         task, self._task = self._task, None
         try:
             if task is not None:
@@ -230,7 +227,7 @@ class ChangeLog:
         pause = _FIRST_PAUSE_SECONDS
         heartbeat = self._coherence.heartbeat_seconds
         loop = asyncio.get_running_loop()
-        while not self._is_closing:
+        while True:
             self._wake.clear()
             beat_at = loop.time()
             try:
@@ -266,7 +263,7 @@ class ChangeLog:
 
     async def _confirm(self) -> None:
         """Ask every heartbeat whether another node calls itself primary."""
-        while not self._is_closing:
+        while True:
             asked_at = time.monotonic()
             try:
                 await self._links.confirm()

@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from poruwa.rules.position import epoch_of, make_position, n_of
+from poruwa.stores.valkey_connection import cancellable
 
 RETAINED: Final = 100_000
 """Entries of the log that are kept, about: more than a process remembers."""
@@ -208,10 +209,11 @@ class ChangeScripts:
         return await self._call(self._drop, known, *pairs)
 
     async def _call(self, script: AsyncScript, known: int, *args: bytes | int) -> Head:
-        reply = await script(
+        call = script(
             keys=self._keys,
             args=[self._prefix, epoch_of(known), n_of(known), self._lease_ms, *args],
         )
+        reply = await cancellable(call)
         epoch, n, settled, longest, rest = reply
         return Head(int(epoch), int(n), settled == 1, int(longest) / 1000, rest)
 

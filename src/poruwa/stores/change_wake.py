@@ -16,7 +16,7 @@ import structlog
 from poruwa.rules.position import position_of_id
 from poruwa.stores.change_link import ChangeLinks
 from poruwa.stores.change_scripts import applied_channel, wake_channel
-from poruwa.stores.valkey_connection import FAILURES
+from poruwa.stores.valkey_connection import FAILURES, cancellable
 
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.25
@@ -54,13 +54,8 @@ class WakeUps:
         self._on_entry = on_entry
         self._on_applied = on_applied
         self._on_start = on_start
-        self._is_closing = False
         self._heard = 0
         self._unheard_at: float | None = None  # when an entry came that no wake-up announced
-
-    def stop(self) -> None:
-        """Have ``listen`` end, even if the cancellation of its task is swallowed."""
-        self._is_closing = True
 
     def entry_came(self, position: int) -> None:
         """Take note that an entry came by another way."""
@@ -70,7 +65,7 @@ class WakeUps:
     async def listen(self) -> None:
         """Listen until cancelled."""
         pause = _FIRST_PAUSE_SECONDS
-        while not self._is_closing:
+        while True:
             try:
                 await self._hear()
                 pause = _FIRST_PAUSE_SECONDS
@@ -86,9 +81,9 @@ class WakeUps:
         subscription: Any = link.subscription()
         try:
             channels = [self._applied] + ([self._wake] if self._on_entry else [])
-            await subscription.subscribe(*channels)
-            while not self._is_closing:
-                message = await subscription.get_message(timeout=self._patience)
+            await cancellable(subscription.subscribe(*channels))
+            while True:
+                message = await cancellable(subscription.get_message(timeout=self._patience))
                 if message is None:
                     if self._is_deaf() or self._links.current is not link:
                         return

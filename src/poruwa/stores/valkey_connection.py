@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
@@ -32,6 +32,8 @@ from poruwa.errors import ConfigError
 CACHE_URL: Final = "PORUWA_CACHE_URL"
 BUS_URL: Final = "PORUWA_BUS_URL"
 """Variables that `poruwa up` gives to instances; each overrides the nodes of its store."""
+
+_Answer = TypeVar("_Answer")
 
 DEFAULT_PORT: Final = 6379
 _SCHEMES: Final = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
@@ -147,6 +149,21 @@ def make_client(
         **options,
     )
     return Redis.from_pool(pool)
+
+
+async def cancellable(call: Awaitable[_Answer]) -> _Answer:
+    """Await a call of a client so that a cancellation is never lost.
+
+    Up to Python 3.11 ``asyncio.wait_for``, with which redis-py bounds its calls, swallows a
+    cancellation that comes as the answer does: a time-out around the call would not hold, and a
+    task that repeats calls could not be stopped.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    answer = await call
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 async def find_primary(store: ValkeyStore) -> str:
