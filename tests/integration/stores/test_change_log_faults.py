@@ -199,6 +199,18 @@ async def cut_a_layer_off(bench: Bench) -> None:
         await asyncio.sleep(LEASE)
 
 
+async def cut_a_layer_off_that_hears_late(bench: Bench) -> None:
+    # Its lease runs from when it asked, not from when it heard.
+    bench.proxy.answer_delay_seconds = LEASE / 2
+    for _ in range(4):
+        await asyncio.sleep(2 * LEASE)
+        bench.proxy.is_dark = True
+        await asyncio.sleep(LEASE / 2)
+        bench.proxy.is_dark = False
+        await asyncio.sleep(LEASE)
+    bench.proxy.answer_delay_seconds = 0
+
+
 async def freeze_a_layer_over_a_restart(bench: Bench) -> None:
     bench.layers[1].send(signal.SIGSTOP)
     await asyncio.to_thread(bench.server.restart)
@@ -225,6 +237,7 @@ FAULTS: list[Callable[[Bench], Awaitable[None]]] = [
     lose_wake_ups,
     lose_connections,
     cut_a_layer_off,
+    cut_a_layer_off_that_hears_late,
     freeze_a_layer_over_a_restart,
     cut_off_over_lost_data,
 ]
