@@ -55,6 +55,7 @@ def test_a_listener_keeps_its_socket_as_long_as_its_address(
         ('[admin]\ntoken = "env:OLD"', '[admin]\ntoken = "env:NEW"', ("admin.token",)),
         ('[logs]\nformat = "json"', '[logs]\nformat = "text"', ("logs.format",)),
         ('[logs]\nlevel = "info"', '[logs]\nlevel = "error"', ()),
+        ('[stores.memory]\nmemory = "64MiB"', '[stores.memory]\nmemory = "32MiB"', ("stores",)),
         ('[stack]\nstate = "a"', '[stack]\nstate = "b"', ("stack",)),
         (f"{STARTED}\ncount = 1", f"{STARTED}\ncount = 2", ("pools.more.count",)),
     ],
