@@ -74,6 +74,15 @@ async def test_without_the_bus_nothing_tagged_comes_from_a_cache(
             assert (await site.guess(1)).version == 1, "its class says that it may be served"
             assert (await site.plain(1)).version == 1, "it has no tags"
         assert one.database.loads == loads + 4
+        one.database.gate = asyncio.Event()
+        calls = [asyncio.create_task(one.venue(1)) for _ in range(5)]
+        await until(lambda: one.database.loads == loads + 5)
+        one.database.versions[1] = 8  # the first has read already; the others came before this
+        one.database.gate.set()
+        found = [(await call).version for call in calls]
+        assert found == [7, 8, 8, 8, 8], "they share a load that began after they had come"
+        assert one.database.loads == loads + 6
+        loads += 2
         assert set(cache.client.keys()) == keys, "nothing is stored meanwhile"
         with pytest.raises(BusUnavailable):
             await one.platform.invalidate("venue:1")
@@ -81,7 +90,7 @@ async def test_without_the_bus_nothing_tagged_comes_from_a_cache(
         await until(lambda: one.is_sure() and two.is_sure())
         await one.platform.invalidate("venue:1")
         for site in (one, two, one):
-            assert (await site.venue(1)).version == 7
+            assert (await site.venue(1)).version == 8
         assert one.database.loads == loads + 5, "one load, and then it is kept again"
 
 

@@ -13,6 +13,7 @@ import pytest
 import poruwa
 from fakes.cached_site import Mood, Site, Venue, counts, running_sites, shows, until
 from fakes.valkey_process import BUS, CACHE, ValkeyProcess
+from poruwa.stores.valkey_cache import Held, Lock
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +74,67 @@ async def test_a_load_that_a_change_overtook_is_not_kept(sites: tuple[Site, Site
 
 
 async def test_nobody_joins_a_load_that_a_change_overtook(sites: tuple[Site, Site]) -> None:
-    """DESIGN section 6, rule 3: in this process or another; tags known before or only after."""
+    """DESIGN section 6, rule 3, in this process and another: they do not even wait for it."""
     one, _ = sites
-    for load in ("venue", "tagging"):
-        one.database.gate, one.database.has_read = asyncio.Event(), asyncio.Event()
-        version = one.database.versions[2]
-        slow = asyncio.create_task(getattr(one, load)(2))
-        await one.database.has_read.wait()
-        await one.change(2)
-        late = [asyncio.create_task(getattr(site, load)(2)) for site in sites]
-        await asyncio.sleep(0.05)  # they look for it, and find the slow one
-        one.database.gate.set()
-        assert [(await each).version for each in late] == [version + 1] * 2
-        assert (await slow).version == version
+    gate = one.database.gate = asyncio.Event()
+    slow = asyncio.create_task(one.venue(2))
+    await one.database.has_read.wait()
+    await one.change(2)
+    one.database.gate = None
+    async with asyncio.timeout(5):
+        assert [(await site.venue(2)).version for site in sites] == [2, 2]
+    gate.set()
+    assert (await slow).version == 1
+
+
+async def test_who_joined_a_load_learns_at_its_end_that_a_change_overtook_it(
+    sites: tuple[Site, Site],
+) -> None:
+    """The loader names its tags itself: only at its end is it known what it depends on."""
+    one, _ = sites
+    one.database.gate = asyncio.Event()
+    slow = asyncio.create_task(one.tagging(2))
+    await one.database.has_read.wait()
+    await one.change(2)
+    late = [asyncio.create_task(site.tagging(2)) for site in sites]
+    await until(lambda: counts(one, "venue")["joined"] == 1)
+    await until(lambda: counts(sites[1], "venue")["waited"] == 1)
+    one.database.gate.set()
+    assert [(await each).version for each in late] == [2, 2]
+    assert (await slow).version == 1
+
+
+async def test_a_change_of_something_else_parts_nobody_from_a_load(
+    sites: tuple[Site, Site],
+) -> None:
+    one, _ = sites
+    one.database.gate = asyncio.Event()
+    slow = asyncio.create_task(one.tagging(2))
+    await one.database.has_read.wait()
+    await one.change(1)
+    late = [asyncio.create_task(site.tagging(2)) for site in sites]
+    await until(lambda: counts(one, "venue")["joined"] == 1)
+    one.database.gate.set()
+    assert [(await each).version for each in (slow, *late)] == [1, 1, 1]
+    assert one.database.loads == 1
+
+
+async def test_what_came_between_the_question_and_the_lock_is_not_loaded_again(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = sites
+    shared = two.platform._layers.shared
+    assert shared is not None
+    lock = shared.lock
+
+    async def late_lock(key: bytes, *, as_of: int, seconds: float) -> Lock | Held:
+        await one.venue(1)
+        await until(lambda: counts(one, "venue")["shared_bytes_written"])
+        return await lock(key, as_of=as_of, seconds=seconds)
+
+    monkeypatch.setattr(shared, "lock", late_lock)
+    await two.venue(1)
+    assert one.database.loads == 1
 
 
 async def test_what_is_made_of_cached_parts_depends_on_their_tags(

@@ -18,15 +18,17 @@ class Fill:
     Attributes:
         as_of: the position that this process had applied when it began, and then when the loader
             began.
+        needed: a position that those who wait must see (read your writes).
         is_refresh: nobody waited for it as it began: there is an older object still.
         fallback: what is served where the loader fails, and until when (monotonic seconds).
     """
 
-    __slots__ = ("_waiters", "as_of", "fallback", "is_refresh", "wanted")
+    __slots__ = ("_waiters", "as_of", "fallback", "is_refresh", "needed", "wanted")
 
     def __init__(self, wanted: Wanted, as_of: int, *, is_refresh: bool = False) -> None:
         self.wanted = wanted
         self.as_of = as_of
+        self.needed = 0
         self.is_refresh = is_refresh
         self.fallback: tuple[Loaded, float] | None = None
         self._waiters: list[asyncio.Future[Loaded]] = []

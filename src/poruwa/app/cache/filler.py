@@ -88,7 +88,7 @@ class Filler:
         wanted = fill.wanted
         shared = self._layers.shared
         if shared is None or wanted.source.codec is None:
-            loaded = await self._load(fill)
+            loaded = await self.load(fill)
             self._keep(wanted, loaded)
             on_loaded(fill)
             fill.end(loaded)
@@ -102,13 +102,39 @@ class Filler:
             fill.end(found.loaded)
             return not found.is_fresh or is_due(found.lifetime, found.age)
         async with _held(lock):
-            loaded = await self._load(fill)
+            loaded = await self.load(fill)
             reason = self._keep(wanted, loaded)
             on_loaded(fill)
             fill.end(loaded)
             if reason is None:
                 await self.store(shared, wanted, loaded)
         return False
+
+    async def load(self, fill: Fill) -> Loaded:
+        """Call the loader; return its object with all tags. Keeps nothing.
+
+        Raises:
+            Exception: what the loader raised.
+        """
+        wanted = fill.wanted
+        statistics = wanted.source.statistics
+        fill.as_of = self._layers.log.position  # before the loader begins
+        collector = Collector(fill.as_of, fill.needed, load=fill, outer=collected.get())
+        token = collected.set(collector)
+        statistics.loads += 1
+        started = monotonic()
+        try:
+            value = await wanted.load()
+        except Exception:
+            statistics.load_failures += 1
+            raise
+        finally:
+            collected.reset(token)
+            statistics.load_seconds.add(monotonic() - started)
+        if value is None:
+            statistics.absent += 1
+        labels = wanted.labels | collector.tags
+        return Loaded(value, labels, collector.as_of, is_unsure=collector.is_unsure)
 
     async def find(
         self, shared: ValkeyCache, wanted: Wanted, *, fill: Fill | None = None
@@ -220,27 +246,6 @@ class Filler:
             found = await self.find(shared, wanted, fill=fill)
             if found is not None:
                 return None, found
-
-    async def _load(self, fill: Fill) -> Loaded:
-        """Call the loader; return its object with all tags."""
-        wanted = fill.wanted
-        statistics = wanted.source.statistics
-        fill.as_of = self._layers.log.position  # before the loader begins
-        collector = Collector(fill.as_of, load=fill, outer=collected.get())
-        collected.set(collector)  # of this task alone
-        statistics.loads += 1
-        started = monotonic()
-        try:
-            value = await wanted.load()
-        except Exception:
-            statistics.load_failures += 1
-            raise
-        finally:
-            statistics.load_seconds.add(monotonic() - started)
-        if value is None:
-            statistics.absent += 1
-        labels = wanted.labels | collector.tags
-        return Loaded(value, labels, collector.as_of, is_unsure=collector.is_unsure)
 
     def _keep(self, wanted: Wanted, loaded: Loaded) -> NotKept | None:
         source = wanted.source

@@ -1,7 +1,7 @@
 """A call that the hit path did not answer: by-pass, L1 with its ages, a fill to join, a new fill.
 
-    call ─▶ caller's own write not applied here? ──yes──▶ loader (by-pass)
-         ─▶ a change may have been missed?       ──yes──▶ loader (by-pass)
+    call ─▶ caller's own write not applied here? ──yes──▶ loader (``turns``)
+         ─▶ a change may have been missed?       ──yes──▶ loader (``turns``)
          ─▶ L1: fresh ──▶ answer (and load anew, near the end)
          ─▶ L1: stale by age, within its window ──▶ answer, and load anew
          ─▶ a fill under way, not overtaken by a change ──▶ wait for it
@@ -24,6 +24,7 @@ from poruwa.app.cache.filler import Filler
 from poruwa.app.cache.layers import REFRESHES, Layers, Loaded
 from poruwa.app.cache.memory import MemoryEntry
 from poruwa.app.cache.source import Wanted
+from poruwa.app.cache.turns import Turns
 from poruwa.app.tags import Collector, collected
 
 _TRIES: Final = 4  # fills that changes overtake before a caller loads for itself
@@ -43,6 +44,7 @@ class Reader:
     def __init__(self, layers: Layers, filler: Filler) -> None:
         self._layers = layers
         self._filler = filler
+        self._turns = Turns(layers, filler)
         self._fills: dict[bytes, Fill] = {}
         layers.on_killed = self.reload
 
@@ -56,15 +58,16 @@ class Reader:
         statistics, log = source.statistics, layers.log
         collector = collected.get()
         if not source.is_kept:
-            statistics.loads += 1
-            return await _by_pass(wanted, collector)
+            return _give(await self._filler.load(Fill(wanted, log.position)), collector)
         for _ in range(_TRIES):
             if collector is not None and collector.needed > log.position:
                 statistics.bypassed_behind += 1
-                return await _by_pass(wanted, collector)
+                return _give(await self._turns.load(wanted, collector), collector)
             if source.asks_origin and not layers.is_sure():
                 statistics.bypassed_unsure += 1
-                return await _by_pass(wanted, collector, is_unsure=True)
+                if collector is not None:
+                    collector.is_unsure = True
+                return _give(await self._turns.load(wanted, collector), collector)
             entry = layers.memory.get(wanted.key)
             if entry is not None and not layers.may_serve(source, entry.tags):
                 entry = None
@@ -82,8 +85,7 @@ class Reader:
             is_newer = position <= loaded.as_of
             if is_newer or not log.changes.since(loaded.tags, loaded.as_of, wanted.key):
                 return _give(loaded, collector)
-        statistics.loads += 1
-        return await _by_pass(wanted, collector)
+        return _give(await self._turns.load(wanted, collector), collector)
 
     async def peek(self, wanted: Wanted) -> Any:
         """Return the object if a layer has it, without loading it; None otherwise."""
@@ -207,11 +209,3 @@ def _give(loaded: Loaded, collector: Collector | None) -> Any:
         collector.add(loaded.labels, loaded.as_of)
         collector.is_unsure = collector.is_unsure or loaded.is_unsure
     return loaded.value
-
-
-async def _by_pass(wanted: Wanted, collector: Collector | None, *, is_unsure: bool = False) -> Any:
-    """Call the loader with neither cache nor fill; nested calls decide for themselves."""
-    if collector is not None:
-        collector.add(wanted.labels, collector.as_of)
-        collector.is_unsure = collector.is_unsure or is_unsure
-    return await wanted.load()

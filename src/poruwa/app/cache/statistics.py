@@ -55,8 +55,8 @@ class ClassStatistics:
         loads, load_failures: of the loader.
         stale_on_error: answered by a stale copy since the loader failed.
         refreshes, refreshes_put_off: ahead of the end, and those that the budget did not allow.
-        bypassed_unsure, bypassed_behind: loaded without any cache, since this process might have
-            missed a change, or had not applied the caller's own write.
+        bypassed_unsure, bypassed_behind: calls that no cache was asked for, since this process
+            might have missed a change, or had not applied the caller's own write.
         waited: for a load of another process.
         absent: loads that found nothing.
         changes: objects in L1 that a change made invalid.
@@ -117,7 +117,6 @@ class ClassStatistics:
     def as_dict(self) -> dict[str, Any]:
         """Return the counts, and what follows from them, as JSON has it."""
         answered = self.hits + self.stale + self.joined + self.shared_hits
-        loaded = self.loads + self.bypassed_unsure + self.bypassed_behind
         counts: dict[str, Any] = {
             name: getattr(self, name)
             for name in self.__slots__
@@ -126,7 +125,7 @@ class ClassStatistics:
         counts["not_kept"] = {str(reason): count for reason, count in self.not_kept.items()}
         counts["load_seconds"] = _mean(self.load_seconds)
         counts["shared_seconds"] = _mean(self.shared_seconds)
-        calls = answered + loaded
+        calls = answered + self.loads
         counts["hit_ratio"] = round(answered / calls, 4) if calls else None
         return counts
 
