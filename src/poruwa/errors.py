@@ -69,3 +69,31 @@ class BusUnavailable(PoruwaError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, source=ErrorSource.STORE, retryable=True, status_hint=503)
+
+
+class WriteRefused(PoruwaError):
+    """A write of which nothing is stored: the caches could not be told of it, or it met another.
+
+    The same write may succeed when made again.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, source=ErrorSource.STORE, retryable=True, status_hint=503)
+
+
+class WriteUnacknowledged(PoruwaError):
+    """A write that is stored, but not every cache is known to know of it.
+
+    The relay tells them, by itself. Making the write again would make it twice.
+
+    Attributes:
+        is_stored: None where the database did not say; if it is, the relay finds it.
+        position: in the log of changes; None where it did not get there yet.
+    """
+
+    def __init__(
+        self, message: str, *, is_stored: bool | None = True, position: int | None = None
+    ) -> None:
+        super().__init__(message, source=ErrorSource.STORE, retryable=False, status_hint=503)
+        self.is_stored = is_stored
+        self.position = position

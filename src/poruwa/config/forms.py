@@ -224,6 +224,11 @@ FORMS: dict[str, Form] = {
         "a tag",
         '"venues" or "venue:{venue_id}"',
     ),
+    "watch-tag": _pattern(
+        r"[A-Za-z0-9_.-]+(?::(?:\{[A-Za-z_][A-Za-z0-9_.-]*\}|[A-Za-z0-9_.-]+))*",
+        "a tag over a document's fields",
+        '"venues" or "venue:{_id}"',
+    ),
     "nosniff": _one_of("nosniff"),
     "frame-options": _one_of("DENY", "SAMEORIGIN"),
     "xss-protection": _one_of("0", "1; mode=block"),

@@ -29,6 +29,7 @@ from poruwa.config.model_data import (
     StoreMode,
     Stores,
     ValkeyStore,
+    WatchedCollection,
     WriteDistribution,
 )
 from poruwa.config.model_edge import Cdn, CdnDomains, CdnProvider, ImageFormat, Images
@@ -155,6 +156,7 @@ __all__ = [
     "Trust",
     "Unsure",
     "ValkeyStore",
+    "WatchedCollection",
     "WriteDistribution",
 ]
 

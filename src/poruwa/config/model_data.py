@@ -174,6 +174,21 @@ class DatabasePool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedCollection:
+    """A collection that others write, too: what its documents' changes mean to the caches."""
+
+    name: Annotated[str, Setting(form="name", why="Of the collection.")]
+    tags: Annotated[
+        tuple[str, ...],
+        Setting(
+            form="watch-tag",
+            why='Tags that a changed document changes, over its fields: "venue:{_id}", "venues". '
+            "Fields beside _id need the collection's pre-images, which the watcher switches on.",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
     """MongoDB, or the embedded database that speaks its protocol."""
 
@@ -210,7 +225,7 @@ class Database:
         float, Setting(least=0.05, most=60, brings=COHERENCE, why="To reach a server of it.")
     ] = 2.0
     operation_seconds: Annotated[
-        float, Setting(least=0.05, most=600, brings=COHERENCE, why="Deadline of one operation.")
+        float, Setting(least=0.05, most=600, why="Deadline of one operation, and of a write.")
     ] = 5.0
     heartbeat_seconds: Annotated[
         float,
@@ -222,4 +237,24 @@ class Database:
         float,
         Setting(least=1, most=86_400, brings=COHERENCE, why="How long index metadata is kept."),
     ] = 3600.0
+    acknowledge_seconds: Annotated[
+        float,
+        Setting(
+            least=0.1,
+            most=60,
+            why="Longest wait of a write for the caches; a lease bounds it, too.",
+        ),
+    ] = 5.0
+    relay_after_seconds: Annotated[
+        float,
+        Setting(
+            least=0.1,
+            most=60,
+            why="A stored change that its writer has not published for so long is relayed.",
+        ),
+    ] = 1.0
+    watch: Annotated[
+        tuple[WatchedCollection, ...],
+        Setting(why="Collections of which changes by others (mongosh, scripts) are published."),
+    ] = ()
     pool: Annotated[DatabasePool, Setting(why="Connections.")] = field(default_factory=DatabasePool)
