@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from poruwa.app.tags import collect_tags, tag
     from poruwa.config.model import Ejection, Health, Hedge, Retry
     from poruwa.errors import BusUnavailable, ConfigError, PoruwaError
+    from poruwa.rules.change import Change
+    from poruwa.stores.change_leases import Acknowledgement
 
 __all__ = [
+    "Acknowledgement",
     "BalancedTransport",
     "BusUnavailable",
     "CacheHeadersMiddleware",
     "CacheOptions",
+    "Change",
     "ConfigError",
     "Ejection",
     "EnhancedCacheManager",
@@ -43,6 +47,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Change": "poruwa.rules.change",
+    "Acknowledgement": "poruwa.stores.change_leases",
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
     "BusUnavailable": "poruwa.errors",
     "CacheHeadersMiddleware": "poruwa.app.cache_headers",

@@ -34,7 +34,7 @@ from poruwa.config.load import parse_policy, read_policy_text
 from poruwa.config.model import Policy, ValkeyStore
 from poruwa.config.secrets import read_secret
 from poruwa.errors import ConfigError
-from poruwa.rules.change import Change
+from poruwa.rules.change import EVERYTHING, Change
 from poruwa.rules.changes import Changes
 from poruwa.stores.change_leases import Acknowledgement, LayerAnswer
 from poruwa.stores.change_log import ChangeLog
@@ -74,6 +74,7 @@ class Platform:
         self._cache_store = store_from_environment(stores.cache, CACHE_URL, environ)
         self._bus_store = store_from_environment(stores.bus, BUS_URL, environ)
         self._is_used = False
+        self._listeners: list[Callable[[Change], None]] = []
         self._local = LocalChanges(self._apply)
         self.log: ChangeLog | None = self._make_log()
         self._layers = Layers(
@@ -194,6 +195,21 @@ class Platform:
             raise ValueError("nothing is named; give tags, keys, a pattern or everything=True")
         return await self._publish(change, wait_seconds=wait_seconds)
 
+    def on_change(self, listener: Callable[[Change], None]) -> None:
+        """Have ``listener`` called with each change that reaches this process, in order.
+
+        Called once L1 has it and before this process says that it applied it, so that whoever wrote
+        can rely on what the listener did. It must not raise and cannot wait.
+        """
+        self._listeners.append(listener)
+
+    def is_sure(self) -> bool:
+        """Tell whether this process has certainly applied every acknowledged change.
+
+        Without a bus it always has: there are none but its own.
+        """
+        return self._layers.is_sure()
+
     def install(self, app: Starlette) -> None:
         """Add what every response needs: tags, entity tags, positions. Call it last.
 
@@ -295,9 +311,13 @@ class Platform:
 
     def _apply(self, position: int, change: Change) -> None:
         self._layers.apply(position, change)
+        for listener in self._listeners:
+            listener(change)
 
     def _apply_all(self, position: int) -> None:
         self._layers.apply_all()
+        for listener in self._listeners:
+            listener(EVERYTHING)
 
     def _key_of(self, name: str) -> bytes:
         data_class, colon, key = name.partition(":")
