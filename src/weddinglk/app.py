@@ -2,25 +2,32 @@
 
 ``uvicorn weddinglk.app:app`` serves the one described by the environment:
 ``WEDDINGLK_DATABASE_URL`` (default: MongoDB's usual port on this machine), ``WEDDINGLK_BUILD``
-(the build's name, on every page; default ``dev``) and ``WEDDINGLK_PUBLIC_URL`` (``https://host``
-for links that must be absolute; default: none).
+(the build's name, on every page; default ``dev``), ``WEDDINGLK_PUBLIC_URL`` (``https://host``
+for links that must be absolute; default: none) and ``WEDDINGLK_OPERATOR_TOKEN`` (what must be shown
+to edit; default: nobody edits). ``PORUWA_POLICY`` names the policy (default: the site's own),
+``PORUWA_CACHE_URL`` and ``PORUWA_BUS_URL`` the servers it shares caches and changes over; without
+them each process keeps to itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
-from poruwa import CacheHeadersMiddleware
+from poruwa import Platform
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
-from weddinglk.web import api, compare, discovery, home, pictures, search, vendors, venues
+from weddinglk.editor import Editor
+from weddinglk.midnight import declare_days_over
+from weddinglk.web import api, compare, discovery, editing, home, pictures, search, vendors, venues
 from weddinglk.web.errors import on_database_failure, on_failure, on_http_exception
 from weddinglk.web.language import LanguageMiddleware
 from weddinglk.web.problem import describe_problems, on_invalid_request
@@ -35,23 +42,43 @@ _API_DESCRIPTION = (
 
 
 def create_app(
-    *, database_url: str = DEFAULT_DATABASE_URL, build: str = "dev", public_url: str = ""
+    platform: Platform,
+    *,
+    database_url: str = DEFAULT_DATABASE_URL,
+    build: str = "dev",
+    public_url: str = "",
+    operator_token: str = "",
 ) -> FastAPI:
     """Return the application; it opens the database when its lifespan starts.
 
     Args:
+        platform: the caches, and what tells them of changes; runs as long as the application.
         database_url: ``mongodb://host:port/database?options``.
         build: the name of this build; pages carry it.
         public_url: ``https://host`` under which visitors know the site; empty if unknown.
+        operator_token: what who edits must show; empty: nobody may.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_database(database_url) as database:
-            catalogue = Catalogue(database)
-            app.state.site = build_site(catalogue, build=build, public_url=public_url)
+        # The database outlives the platform: what the platform still loads needs it.
+        async with open_database(database_url) as database, platform.running():
+            catalogue = Catalogue(database, platform)
+            app.state.site = build_site(
+                catalogue,
+                Editor(database, platform),
+                build=build,
+                public_url=public_url,
+                operator_token=operator_token,
+            )
             await catalogue.ready()  # builds the index now if it can, else with a later check
-            yield
+            midnight = asyncio.create_task(declare_days_over(platform))
+            try:
+                yield
+            finally:
+                midnight.cancel()
+                await asyncio.gather(midnight, return_exceptions=True)
+                await catalogue.close()
 
     app = FastAPI(
         title="WeddingLK",
@@ -67,9 +94,10 @@ def create_app(
     for noun in (discovery, pictures, home, venues, vendors, search, compare):
         app.router.routes.extend(noun.routes)
     app.include_router(api.router)
+    app.include_router(editing.router)
     describe_problems(app)
     app.add_middleware(LanguageMiddleware)
-    app.add_middleware(CacheHeadersMiddleware)  # the last added is the outermost
+    platform.install(app)  # the last added is the outermost
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(PyMongoError, on_database_failure)
@@ -78,7 +106,9 @@ def create_app(
 
 
 app = create_app(
+    Platform.from_file(Path(__file__).with_name("site.toml")),
     database_url=os.environ.get("WEDDINGLK_DATABASE_URL") or DEFAULT_DATABASE_URL,
     build=os.environ.get("WEDDINGLK_BUILD") or "dev",
     public_url=os.environ.get("WEDDINGLK_PUBLIC_URL", ""),
+    operator_token=os.environ.get("WEDDINGLK_OPERATOR_TOKEN", ""),
 )

@@ -2,7 +2,8 @@
 
 Documents keep the records' field names; ``_id`` is the record's id. A text is a list of its
 three languages (en, si, ta), a price a list, so that 60,000 of them stay small. Fields that a
-document has beyond the record (``seed``, ``edited_at``) are not the record's and are ignored.
+document has beyond the record are not the record's and are ignored: ``seed``, ``edited_at`` (by a
+person), ``changed_at`` (by any write of ours), both by the server's clock.
 """
 
 from __future__ import annotations

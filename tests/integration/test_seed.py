@@ -19,6 +19,8 @@ from pymongo import MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
+import weddinglk
+from poruwa import Platform
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import is_healthy, open_database
 from weddinglk.documents import MARKER_ID, review_from_document, venue_from_document
@@ -26,6 +28,8 @@ from weddinglk.domain import VenueStyle
 from weddinglk.search.query import SearchQuery, VendorQuery, VenueQuery
 from weddinglk.seed.generator import DEFAULT_ANCHOR, Marketplace, Size, generate
 from weddinglk.seed.loader import Outcome, seed, stamp_of
+
+POLICY = Path(weddinglk.__file__).with_name("site.toml")
 
 # pymongo leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestWarning")
@@ -186,7 +190,7 @@ async def test_killed_seeding_is_completed_by_the_next(
     marker = await database["meta"].find_one({"_id": MARKER_ID})
     assert marker is not None
     assert "completed_at" not in marker
-    assert not await Catalogue(database).ready()
+    assert not await Catalogue(database, Platform.from_file(POLICY, environ={})).ready()
     command[6] = "2031-05-01"
     output = await asyncio.to_thread(_output, command)
     assert "Filled with 100 venues, 300 vendors, 3000 reviews" in output
@@ -212,7 +216,7 @@ def test_unreachable_database_is_one_clear_line() -> None:
 async def test_catalogue_reads_what_was_seeded(
     server: Server, database: Database, marketplace: Marketplace
 ) -> None:
-    catalogue = Catalogue(database)
+    catalogue = Catalogue(database, Platform.from_file(POLICY, environ={}))
     await catalogue.load()
     assert not await catalogue.ready()
     await _seed(database)
@@ -237,13 +241,13 @@ async def test_catalogue_reads_what_was_seeded(
     assert len(mixed.items) == 12
     assert marketplace.venues[0] not in await catalogue.similar_venues(marketplace.venues[0])
     featured = await catalogue.featured()
-    assert (len(featured.venues), len(featured.vendors)) == (6, 6)
+    assert (len(featured.venues), len(featured.vendors)) == (8, 4)
     overview = await catalogue.overview()
     assert (overview.venues, overview.vendors, overview.reviews) == Size.SMALL.value
     assert sum(overview.venues_by_district.values()) == overview.venues
 
     await database["venues"].update_one({"_id": 1}, {"$set": {"name": "Zanzibarina"}})
-    await catalogue.refresh_venue(1)
+    catalogue.upkeep.note([b"venue:1"])
     assert [v.id for v in (await catalogue.search(SearchQuery(text="zanzibarina"))).items] == [1]
 
     server.kill()

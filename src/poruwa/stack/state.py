@@ -4,6 +4,7 @@
     stack.json    addresses and pids of the running stack, for ``poruwa status``
     runtime.json  what operators changed while it ran (``stack.kept_changes``)
     secrets       keys made on the first run, NAME=VALUE, mode 0600
+    operator-token  made on the first run, mode 0600: who shows it may edit the site's data
     database/     the embedded database's files
     cache/, bus/  configuration (with its password, mode 0600) and files of the embedded Valkeys
     logs/         access log
@@ -31,6 +32,7 @@ import msgspec
 from poruwa.errors import StackError
 from poruwa.units import format_size
 
+OPERATOR_TOKEN = "operator-token"  # noqa: S105 -- the name of a file
 LEAST_FREE_BYTES = 200 * 1024 * 1024  # the first seeding writes about half of it
 # sun_path holds 108 bytes (unix(7)); the longest name below the folder takes about ten.
 _SOCKET_FOLDER_BYTES = 88
@@ -68,6 +70,18 @@ class StateFolder:
             text = "".join(f"{name}={value}\n" for name, value in known.items())
             write_atomically(path, text.encode())
         return {name: known[name] for name in wanted}
+
+    def operator_token(self) -> str:
+        """Return the token of ``operator-token``, made on the first run.
+
+        Raises:
+            StackError: the file cannot be written.
+        """
+        token = self.recall(OPERATOR_TOKEN)
+        if token is None:
+            token = secrets.token_urlsafe(_SECRET_BYTES)
+            self.remember(OPERATOR_TOKEN, token)
+        return token
 
     def remember(self, name: str, value: object) -> None:
         """Keep a small value over runs."""

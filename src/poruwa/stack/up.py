@@ -199,7 +199,10 @@ class Stack:
                 group.create_task(self._start_part(plan))
         pools = self._counted_pools()
         environment = application_environment(
-            policy, self._environ, database_url=self._database_url
+            policy,
+            self._environ,
+            database_url=self._database_url,
+            operator_token=state.operator_token(),
         )
         filled = asyncio.Event()
         async with asyncio.TaskGroup() as group:

@@ -143,5 +143,6 @@ def _district_words(district_id: str) -> str:
     return _in_all_languages(district.name) if district else ""
 
 
+@cache  # one string for all listings that say it: the index keeps them
 def _in_all_languages(text: Text) -> str:
     return f"{text.en} {text.si} {text.ta}"

@@ -6,8 +6,8 @@ then by the way it sounds in the spellings Sri Lankan names have in Latin letter
 then by edit distance (rapidfuzz). Scores are BM25's with weighted fields and without the length
 norm: listings' indexed texts are all about equally long.
 
-Slots are small integers given by the caller; a slot is never reused, so taking a listing away
-needs no work here: its slot is left out of the caller's masks.
+Slots are small integers given by the caller, who hands in a slot's old texts with the new ones:
+what is no longer said is taken out of the postings.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _SOUNDS = (
 )  # fmt: skip
 _REPEATED = re.compile(r"(.)\1+")
 
+Fields = Iterable[tuple[float, str]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMatch:
@@ -46,12 +48,15 @@ class TextMatch:
 
     ``scores`` maps slots to relevance, above 0. ``corrected`` is the question as understood when
     words of it had to be corrected, else ``None``. ``empty`` says that the question had no word
-    worth looking up ("a wedding in Sri Lanka"): it narrows nothing.
+    worth looking up ("a wedding in Sri Lanka"): it narrows nothing. ``terms`` are what was looked
+    up, and ``is_guessed`` says that one of them was looked for among all there are.
     """
 
     scores: dict[int, float]
     corrected: str | None
     empty: bool
+    terms: tuple[str, ...] = ()
+    is_guessed: bool = False
 
 
 class TextIndex:
@@ -66,23 +71,38 @@ class TextIndex:
         self._documents = 0
         self._is_open = True  # terms are sorted once after the first load, kept sorted then
 
-    def add(self, slot: int, fields: Iterable[tuple[float, str]]) -> None:
-        """Index ``fields``, pairs of weight and text, under ``slot``; slots only increase."""
+    def add(self, slot: int, fields: Fields) -> None:
+        """Index ``fields``, pairs of weight and text, under ``slot``, which is not in use."""
+        for term, weight in self.weights(fields).items():
+            self._put(term, slot, weight)
+        self._documents += 1
+
+    def replace(self, slot: int, old: Fields, new: Fields) -> None:
+        """Index ``new`` under ``slot`` in place of ``old``, what was indexed under it."""
+        before, after = self.weights(old), self.weights(new)
+        for term in before.keys() - after.keys():
+            self._take(term, slot)
+        for term, weight in after.items():
+            if term not in before:
+                self._put(term, slot, weight)
+            elif weight != before[term]:
+                slots, weights = self._postings[term]
+                weights[bisect_left(slots, slot)] = weight
+
+    def remove(self, slot: int, fields: Fields) -> None:
+        """Forget ``slot``; ``fields`` is what was indexed under it."""
+        for term in self.weights(fields):
+            self._take(term, slot)
+        self._documents -= 1
+
+    def weights(self, fields: Fields) -> dict[str, float]:
+        """Return the terms of ``fields`` and how much each weighs."""
         weights: dict[str, float] = {}
         for weight, text in fields:
             for sentence in text.split(". "):  # taglines share sentences: the memo finds them
                 for term in self._terms_of(sentence):
                     weights[term] = weights.get(term, 0.0) + weight
-        postings = self._postings
-        for term, weight in weights.items():
-            posting = postings.get(term)
-            if posting is None:
-                posting = postings[term] = (array("I"), array("f"))
-                if not self._is_open:
-                    self._register(term)
-            posting[0].append(slot)
-            posting[1].append(weight)
-        self._documents += 1
+        return weights
 
     def seal(self) -> None:
         """Finish the first load: build what beginnings and corrections are found with."""
@@ -99,23 +119,36 @@ class TextIndex:
             return TextMatch(scores={}, corrected=None, empty=True)
         found_words: list[dict[int, float]] = []
         shown: list[str] = []
+        is_guessed = False
         for position, word in enumerate(words):
-            terms, spelling = self._variants(word, is_last=position == len(words) - 1)
+            terms = self._variants(word, is_last=position == len(words) - 1)
+            spelling = None
+            if not terms:
+                terms, spelling = self._guesses(word)
+                is_guessed = True
             shown.append(spelling or word)
             found_words.append(self._score(terms))
         corrected = " ".join(shown) if shown != words else None
-        return TextMatch(scores=_combine(found_words), corrected=corrected, empty=False)
+        return TextMatch(
+            scores=_combine(found_words),
+            corrected=corrected,
+            empty=False,
+            terms=tuple(stem(word) for word in words),
+            is_guessed=is_guessed,
+        )
 
-    def _variants(self, word: str, *, is_last: bool) -> tuple[dict[str, float], str | None]:
-        """Return terms that ``word`` may mean with their weights, and the spelling if corrected."""
+    def _variants(self, word: str, *, is_last: bool) -> dict[str, float]:
+        """Return terms that ``word`` as it is written may mean, with their weights."""
         term = stem(word)
         variants = {term: 1.0} if term in self._postings else {}
         if (is_last or not variants) and len(word) >= PREFIX_LENGTH_MIN:
             for longer in self._beginning_with(term):
                 variants.setdefault(longer, PREFIX_WEIGHT)
-        if variants:
-            return variants, None
-        meant = self._corrections(term)
+        return variants
+
+    def _guesses(self, word: str) -> tuple[dict[str, float], str | None]:
+        """Return what ``word`` was meant to be, with its weight, and how that is spelled."""
+        meant = self._corrections(stem(word))
         spelling = self._spelling.get(meant[0]) if meant else None
         return dict.fromkeys(meant, CORRECTED_WEIGHT), spelling
 
@@ -184,9 +217,27 @@ class TextIndex:
             self._spelling[term] = word
         return term
 
-    def _register(self, term: str) -> None:
-        insort(self._terms, term)
-        self._by_sound.setdefault(_sound(term), []).append(term)
+    def _put(self, term: str, slot: int, weight: float) -> None:
+        posting = self._postings.get(term)
+        if posting is None:
+            posting = self._postings[term] = (array("I"), array("f"))
+            if not self._is_open:
+                insort(self._terms, term)
+                self._by_sound.setdefault(_sound(term), []).append(term)
+        slots, weights = posting
+        at = bisect_left(slots, slot) if slots and slot < slots[-1] else len(slots)
+        slots.insert(at, slot)
+        weights.insert(at, weight)
+
+    def _take(self, term: str, slot: int) -> None:
+        slots, weights = self._postings[term]
+        at = bisect_left(slots, slot)
+        del slots[at], weights[at]
+        if not slots:  # nobody may be corrected to a word that no listing has
+            del self._postings[term]
+            del self._terms[bisect_left(self._terms, term)]
+            self._by_sound[_sound(term)].remove(term)
+            self._spelling.pop(term, None)
 
 
 def _combine(found: list[dict[int, float]]) -> dict[int, float]:

@@ -1,7 +1,7 @@
 """The JSON API under ``/api/v1``: listings, reviews, days, districts, search and suggestions.
 
-Reads only. The language of texts is ``?lang=`` or Accept-Language. Unknown values of a filter are
-refused with 422 and a reason, where a page would ignore them.
+Reads only; ``editing`` adds the writes. The language of texts is ``?lang=`` or Accept-Language.
+Unknown values of a filter are refused with 422 and a reason, where a page would ignore them.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ async def get_availability(request: Request, venue_id: ListingId, lang: Language
     venue = await site_of(request).catalogue.venue(venue_id)
     if venue is None:
         return problem_response(request, 404, f"There is no venue {venue_id}.")
-    first = availability.today()
+    first = availability.shown_today()
     last = first + timedelta(days=_AVAILABILITY_DAYS - 1)
     booked = [day for day in venue.booked_dates if first.isoformat() <= day <= last.isoformat()]
     model = AvailabilityModel(
@@ -252,7 +252,7 @@ async def list_vendor_reviews(
 async def list_districts(request: Request, lang: Language) -> Response:
     """Return the 25 districts."""
     catalogue, language = site_of(request).catalogue, choice_of(request).language
-    counts = (await site_of(request).overview.get()).venues_by_district
+    counts = (await site_of(request).catalogue.overview()).venues_by_district
     models = [
         DistrictModel.of(district, language, counts.get(district.id, 0))
         for district in catalogue.districts()

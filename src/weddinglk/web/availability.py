@@ -1,6 +1,7 @@
 """A venue's coming months as a calendar, and whether one day is free.
 
-Days are days in Sri Lanka, which is UTC+05:30 all year.
+Days are days in Sri Lanka, which is UTC+05:30 all year. What shows them is tagged with the present
+one; ``weddinglk.midnight`` declares it over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
+
+from poruwa import tag
 
 SRI_LANKA_TIME = timezone(timedelta(hours=5, minutes=30))
 MONTHS_SHOWN = 12
@@ -47,6 +50,18 @@ class Month:
 def today() -> date:
     """Return the present day in Sri Lanka."""
     return datetime.now(UTC).astimezone(SRI_LANKA_TIME).date()
+
+
+def day_tag(day: date) -> str:
+    """Return the tag of what is made of ``day`` as the present one."""
+    return f"day:{day.isoformat()}"
+
+
+def shown_today() -> date:
+    """Return the present day, and tag the response with it: at midnight it is out of date."""
+    day = today()
+    tag(day_tag(day))
+    return day
 
 
 def months_from(first: date, booked: Collection[str], count: int = MONTHS_SHOWN) -> list[Month]:

@@ -21,7 +21,7 @@ async def compare_page(request: Request) -> Response:
     """``GET /compare?venue=1&venue=2``; what is no venue, and a fifth one, is left out."""
     catalogue = site_of(request).catalogue
     venues = await catalogue.venues(compared_ids(request.query_params.getlist("venue")))
-    first = availability.today()
+    first = availability.shown_today() if venues else availability.today()
     return render(
         request,
         "compare.html",

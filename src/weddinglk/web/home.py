@@ -20,8 +20,8 @@ _GUEST_CHOICES = (50, 100, 150, 200, 300, 400, 500, 800)
 async def home_page(request: Request) -> Response:
     """``GET /``"""
     catalogue = site_of(request).catalogue
-    overview = await site_of(request).overview.get()
-    featured = await site_of(request).featured.get()
+    overview = await catalogue.overview()
+    featured = await catalogue.featured()
     districts = catalogue.districts()
     counted = overview.venues_by_district
     liveliest = sorted(districts, key=lambda district: -counted.get(district.id, 0))

@@ -35,6 +35,11 @@ class Problem(BaseModel):
     errors: list[InvalidParameter] | None = Field(
         None, description="Every parameter that was refused; only with status 422."
     )
+    write: str | None = Field(
+        None,
+        description="What became of a write that was not acknowledged: `refused`, nothing of it "
+        "was done; `stored`, it will be seen; `unknown`.",
+    )
 
 
 def is_api(request: Request) -> bool:
@@ -49,8 +54,12 @@ def problem_response(
     *,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem about ``status``; ``detail`` says in one sentence what would be right."""
+    """Return a problem about ``status``; ``detail`` says in one sentence what would be right.
+
+    ``extra`` are members of this kind of problem alone (RFC 9457 section 3.2).
+    """
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -58,6 +67,7 @@ def problem_response(
         "detail": detail,
         "instance": request.scope["path"],
         "errors": list(errors) or None,
+        **(extra or {}),
     }
     body = json.dumps({name: value for name, value in content.items() if value is not None})
     all_headers = {**(headers or {}), "Cache-Control": "no-store"}
@@ -73,6 +83,8 @@ def describe_problems(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = generate()
+        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["operator"] = {"type": "http", "scheme": "bearer"}
         for operations in schema["paths"].values():
             for operation in operations.values():
                 for status, response in operation["responses"].items():

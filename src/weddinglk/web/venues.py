@@ -48,7 +48,7 @@ async def venue_page(request: Request) -> Response:
     if venue is None:
         return not_found(request)
     reviews = await catalogue.reviews(f"venue:{venue.id}", review_page(request), _REVIEWS_PER_PAGE)
-    first = availability.today()
+    first = availability.shown_today()
     asked = request.query_params.get("date", "")
     return render(
         request,

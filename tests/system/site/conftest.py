@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from site_process import (
-    DATABASE,
-    SITE_COMMAND,
-    START_DEADLINE_SECONDS,
-    UVICORN,
-    free_port,
-    port_answers,
-    running,
-    wait_for,
-)
+from site_process import UVICORN, free_port, port_answers, running, seeded_database, wait_for
 
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an embedded database with the small marketplace in it."""
-    missing = [script.name for script in (DATABASE, SITE_COMMAND, UVICORN) if not script.exists()]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    folder = tmp_path_factory.mktemp("database")
-    port = free_port()
-    url = f"mongodb://127.0.0.1:{port}/weddinglk?retryWrites=false&directConnection=true"
-    server = [DATABASE, "--host", "127.0.0.1", "--port", str(port), "--storage-path", folder]
-    with running(server, folder / "server.log"):
-        wait_for(lambda: port_answers(port), "the database")
-        subprocess.run(
-            [SITE_COMMAND, "seed", "--small"],
-            env={**os.environ, "WEDDINGLK_DATABASE_URL": url},
-            check=True,
-            capture_output=True,
-            timeout=START_DEADLINE_SECONDS,
-        )
+    """The address of an embedded database with the small marketplace, which nobody changes."""
+    with seeded_database(tmp_path_factory.mktemp("database")) as url:
         yield url
 
 

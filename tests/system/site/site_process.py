@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 START_DEADLINE_SECONDS = 60.0
 SCRIPTS = Path(sys.executable).parent
 DATABASE, SITE_COMMAND, UVICORN = (SCRIPTS / n for n in ("secantusd-py", "weddinglk", "uvicorn"))
@@ -60,3 +62,25 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def seeded_database(folder: Path) -> Iterator[str]:
+    """Run an embedded database with the small marketplace in it; give its address."""
+    missing = [script.name for script in (DATABASE, SITE_COMMAND, UVICORN) if not script.exists()]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    port = free_port()
+    url = f"mongodb://127.0.0.1:{port}/weddinglk?retryWrites=false&directConnection=true"
+    server: list[object] = [DATABASE, "--host", "127.0.0.1", "--port", port]
+    server += ["--storage-path", folder]
+    with running(server, folder / "server.log"):
+        wait_for(lambda: port_answers(port), "the database")
+        subprocess.run(
+            [SITE_COMMAND, "seed", "--small"],
+            env={**os.environ, "WEDDINGLK_DATABASE_URL": url},
+            check=True,
+            capture_output=True,
+            timeout=START_DEADLINE_SECONDS,
+        )
+        yield url

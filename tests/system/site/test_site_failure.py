@@ -10,7 +10,11 @@ import httpx
 import pytest
 from site_process import UVICORN, free_port, running, wait_for
 
+import weddinglk
+from poruwa import Platform
 from weddinglk.app import create_app
+
+POLICY = Path(weddinglk.__file__).with_name("site.toml")
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +55,10 @@ def test_pages_and_api_say_to_come_back(lonely_site: httpx.Client) -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestWarning")
 async def test_an_unforeseen_failure_is_a_page_of_ours(tmp_path: Path) -> None:
     """D8: 500 in the language of the path, and nothing of the error in it."""
-    app = create_app(database_url=f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=50")
+    url = f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=50"
+    app = create_app(Platform.from_file(POLICY, environ={}), database_url=url)
     async with app.router.lifespan_context(app):
-        app.state.site.catalogue._listings = None
+        app.state.site.catalogue.upkeep.listings = None
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
             page = await client.get("/si/venues")

@@ -118,3 +118,15 @@ def test_a_small_value_is_remembered(tmp_path: Path) -> None:
         assert state.recall("database.port") is None
         state.remember("database.port", 4711)
         assert state.recall("database.port") == "4711"
+
+
+def test_the_operators_token_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    """Issue 5: who can read the state folder may edit; a restart locks nobody out."""
+    with open_state(tmp_path / "state") as state:
+        token = state.operator_token()
+        assert len(token) >= 32
+    with open_state(tmp_path / "state") as state:
+        assert state.operator_token() == token
+    file = tmp_path / "state" / "operator-token"
+    assert file.read_text() == token
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,74 @@
+"""Which tags answers of the index depend on, and which ones a changed listing changes.
+
+A listing's own tag (``venue:12``) is on every page that shows it. Besides, an answer depends on:
+
+``venues``, ``vendors``
+    which listings there are, and what filters, orders and counts go by; not their texts.
+``text:3f0``
+    for each word of the question, the terms that begin with the same two letters (4,096 groups):
+    how a word and its beginnings are found and ranked goes by them alone.
+``spellings``
+    all terms there are, for a question with a word that had to be corrected.
+``texts``
+    all texts, for every question with words: what somebody changes who does not know which.
+
+So a new tagline puts pages out of date that show it, and the few searches that speak of its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from zlib import crc32
+
+from weddinglk.search.index import Entry
+from weddinglk.search.query import Kind
+from weddinglk.search.tokens import stem, words_of
+
+TEXTS: Final = "texts"
+SPELLINGS: Final = "spellings"
+COLLECTIONS: Final = {Kind.VENUE: "venues", Kind.VENDOR: "vendors"}
+_GROUP_LETTERS = 2  # as many as text_index.PREFIX_LENGTH_MIN: beginnings stay in their group
+_GROUPS = 4_096
+
+
+def tags_of_change(old: Entry | None, new: Entry | None) -> list[str]:
+    """Return the tags that change with a listing; None where it did not or does not exist."""
+    entry = new or old
+    if entry is None:
+        return []
+    tags = [f"{entry.kind}:{entry.id}"]
+    if old is None or new is None:
+        return [*tags, COLLECTIONS[entry.kind], TEXTS]
+    if old.facts != new.facts:
+        tags.append(COLLECTIONS[entry.kind])
+    if old.fields != new.fields:
+        groups = {term_tag(term) for term, _ in set(_terms(old)) ^ set(_terms(new))}
+        tags += [*sorted(groups), SPELLINGS]
+    return tags
+
+
+def tags_of_question(terms: Iterable[str], *, is_corrected: bool) -> tuple[str, ...]:
+    """Return the tags of an answer to a question with these terms.
+
+    Args:
+        is_corrected: a word was looked for among all there are.
+    """
+    tags = dict.fromkeys([TEXTS, *(term_tag(term) for term in terms)])
+    return (*tags, SPELLINGS) if is_corrected else tuple(tags)
+
+
+def term_tag(term: str) -> str:
+    """Return the tag of a term's group."""
+    # Sinhala and Tamil have no place in a tag; a hash that is the same in every process has.
+    return f"text:{crc32(term[:_GROUP_LETTERS].encode()) % _GROUPS:03x}"
+
+
+def _terms(entry: Entry) -> Iterator[tuple[str, float]]:
+    """Yield each term with all it weighs."""
+    weights: dict[str, float] = {}
+    for weight, text in entry.fields:
+        for word in words_of(text):
+            term = stem(word)
+            weights[term] = weights.get(term, 0.0) + weight
+    yield from weights.items()
