@@ -9,7 +9,7 @@ COMPILED := $(VENV)/.compiled
 NODE_TESTS := $(patsubst %,tests/system/%/node_modules/.installed,axe cache_tests)
 APT := chromium nginx haproxy varnish wrk fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
 
-.PHONY: up test test-fast lint bench fuzz docs compile interpreted format lock clean system-packages
+.PHONY: up test test-fast lint bench fuzz soak docs compile interpreted format lock clean system-packages
 
 up: $(COMPILED)  ## the whole WeddingLK stack on embedded parts, until Ctrl-C
 	$(BIN)/poruwa up --policy src/weddinglk/site.toml $(ARGS)
@@ -33,6 +33,9 @@ bench: $(COMPILED) system-packages  ## side by side with nginx and HAProxy, into
 
 fuzz: $(STAMP)  ## ten minutes over the parsers of untrusted bytes
 	$(BIN)/python -m tests.fuzz --seconds 600 $(ARGS)
+
+soak: $(COMPILED)  ## ten minutes of writes, reads and faults: nothing stale may be read
+	$(BIN)/python -m tests.coherence --seconds 30 --fault-seconds 570 $(ARGS)
 
 docs: $(STAMP)  ## write the generated pages
 	$(BIN)/python -m poruwa.config.reference

@@ -20,6 +20,7 @@ ORDER = (
     "l2",
     "faults",
     "soak",
+    "coherence",
     "connections",
     "site",
     "with_without",

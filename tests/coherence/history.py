@@ -1,0 +1,157 @@
+"""What happened, and the rule: a read started after a write's acknowledgement sees that write.
+
+All clients are tasks of one process, so a read that starts after an acknowledgement came compares
+with it by program order; no clock and no time allowance takes part.
+
+| write's answer                                | its venue                                      |
+|-----------------------------------------------|------------------------------------------------|
+| 2xx                                           | the floor rises to its version                 |
+| anything else                                 | the version may come into force later: nobody  |
+|                                               | writes there until nothing can be under way    |
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.coherence.client import Answer, Gateway
+from tests.coherence.marks import NEVER_WRITTEN, versions
+from tests.coherence.targets import Target
+
+_SHOWN_FIELDS = ("cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "server-timing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A read that saw less than it must."""
+
+    venue: int
+    version: int
+    floor: int
+    path: str
+    gateway: str
+    worker: int
+    started: float
+    ended: float
+    acknowledged_before: float  # seconds from the acknowledgement to the start of the read
+    fields: Mapping[str, str]
+    by: str
+    faults: str  # under way, or the last one
+    explained: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.by} read version {self.version} of venue {self.venue}, "
+            f"{self.acknowledged_before * 1000:.1f} ms after {self.floor} was acknowledged: "
+            f"{self.path} from {self.gateway} worker {self.worker}, "
+            f"{self.fields.get('cache-status', 'no Cache-Status')}, "
+            f"Age {self.fields.get('age', '-')}; {self.faults}"
+            + (f"\n{self.explained}" if self.explained else "")
+        )
+
+
+class History:
+    """Reads and writes of one run, in memory as far as the rule needs them, else as JSON lines.
+
+    Args:
+        path: the file; None for none.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.violations: list[Violation] = []
+        self.reads: Counter[int] = Counter()  # by worker
+        self.hits = 0
+        self.failures: Counter[str] = Counter()
+        self.write_failures: Counter[str] = Counter()
+        self.acknowledgement_seconds: list[float] = []
+        self.faults = "no fault yet"
+        self.is_counting = True
+        self._floors: dict[int, tuple[int, float]] = {}
+        self._file = path.open("w") if path is not None else None
+        self._began = time.monotonic()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def floors(self, target: Target) -> dict[int, tuple[int, float]]:
+        """Return what a read of ``target`` that starts now must see: version, and since when."""
+        never = (NEVER_WRITTEN, 0.0)
+        return {venue: self._floors.get(venue, never) for venue in target.venues}
+
+    def floor(self, venue: int) -> int:
+        return self._floors.get(venue, (NEVER_WRITTEN, 0.0))[0]
+
+    def note_read(
+        self,
+        gateway: Gateway,
+        target: Target,
+        answer: Answer,
+        floors: Mapping[int, tuple[int, float]],
+        by: str,
+    ) -> list[Violation]:
+        """Judge one read; ``floors`` are those of when it started."""
+        seen: dict[int, int] = {}
+        if answer.status == 200:
+            seen = versions(answer.body, target.language)
+            if self.is_counting:
+                self.reads[answer.worker] += 1
+                self.hits += answer.is_hit
+        else:
+            self.failures[answer.problem.partition(":")[0] or str(answer.status)] += 1
+        self._write(
+            kind="read", by=by, path=target.path, language=target.language, gateway=gateway.name,
+            worker=answer.worker, started=answer.started, ended=answer.ended, status=answer.status,
+            problem=answer.problem, seen=seen, floors={v: f[0] for v, f in floors.items()},
+            fields=_shown(answer),
+        )  # fmt: skip
+        if answer.status != 200:
+            return []
+        found = [
+            Violation(
+                venue=venue, version=seen.get(venue, NEVER_WRITTEN), floor=floor, path=target.path,
+                gateway=gateway.name, worker=answer.worker, started=answer.started,
+                ended=answer.ended, acknowledged_before=answer.started - since,
+                fields=_shown(answer), by=by, faults=self.faults,
+            )
+            for venue, (floor, since) in floors.items()
+            if seen.get(venue, NEVER_WRITTEN) < floor
+        ]  # fmt: skip
+        self.violations += found
+        for each in found:
+            self._write(**{**asdict(each), "kind": "violation"})
+        return found
+
+    def note_write(self, venue: int, version: int, answer: Answer) -> bool:
+        """Return whether it was acknowledged."""
+        is_acknowledged = 200 <= answer.status < 300
+        if is_acknowledged:
+            self._floors[venue] = (version, time.monotonic())
+            self.acknowledgement_seconds.append(answer.ended - answer.started)
+        else:
+            self.write_failures[answer.problem.partition(":")[0] or str(answer.status)] += 1
+        self._write(
+            kind="write", venue=venue, version=version, started=answer.started, ended=answer.ended,
+            status=answer.status, problem=answer.problem, fields=_shown(answer),
+            body="" if is_acknowledged else answer.body[:500].decode(errors="replace"),
+        )  # fmt: skip
+        return is_acknowledged
+
+    def note_fault(self, text: str) -> None:
+        self.faults = text
+        self._write(kind="fault", text=text, started=time.monotonic())
+
+    def _write(self, **line: Any) -> None:
+        if self._file is not None:
+            line["at"] = round(time.monotonic() - self._began, 6)
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _shown(answer: Answer) -> dict[str, str]:
+    return {name: answer.fields[name] for name in _SHOWN_FIELDS if name in answer.fields}

@@ -1,0 +1,63 @@
+"""What a run found, as text, and whether it kept the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.coherence.run import Outcome, Plan
+
+LEAST_HIT_RATE = 0.9
+READS_PER_WORKER = 1_000
+_SHOWN = 5
+
+
+def shortfalls(
+    outcome: Outcome, plan: Plan, *, reads_per_worker: int = READS_PER_WORKER
+) -> list[str]:
+    """Return what was not kept; empty for a run that holds."""
+    found = [str(each) for each in outcome.violations[:_SHOWN]]
+    if len(outcome.violations) > _SHOWN:
+        found.append(f"... {len(outcome.violations)} stale reads in all")
+    found += outcome.differences[:_SHOWN]
+    if plan.seconds and not plan.is_direct:
+        if outcome.hit_rate < LEAST_HIT_RATE:
+            found.append(f"only {outcome.hit_rate:.1%} of the reads were hits: it by-passes")
+        few = {pid: n for pid, n in outcome.reads_unfaulted.items() if pid and n < reads_per_worker}
+        if few:
+            found.append(f"fewer than {reads_per_worker} reads of workers: {few}")
+        if outcome.failures_unfaulted or outcome.write_failures_unfaulted:
+            found.append(
+                f"without a fault: reads failed {dict(outcome.failures_unfaulted)}, "
+                f"writes {dict(outcome.write_failures_unfaulted)}"
+            )
+    return found
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """Return the figures of a run."""
+    reads = outcome.reads_unfaulted
+    return [
+        f"pages read: {outcome.targets}; workers: {outcome.workers}",
+        f"unfaulted: {reads.total():,} reads, {outcome.hit_rate:.1%} hits, by worker "
+        + " ".join(f"{count:,}" for count in sorted(reads.values())),
+        f"acknowledged, unfaulted: {_times(outcome.acknowledgements_unfaulted)}",
+        f"acknowledged, under faults: {_times(outcome.acknowledgements_faulted)}",
+        f"failed under faults: reads {dict(outcome.failures_faulted)}, "
+        f"writes {dict(outcome.write_failures_faulted)}",
+        f"faults: {len(outcome.faults)}; compared at the end: {outcome.compared:,} reads",
+        f"stale reads: {len(outcome.violations)}; differences at the end: "
+        f"{len(outcome.differences)}",
+    ]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that ``share`` of the sorted values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _times(values: Sequence[float]) -> str:
+    if not values:
+        return "none"
+    p50, p99 = (percentile(values, share) * 1000 for share in (0.5, 0.99))
+    return f"{len(values)} writes, p50 {p50:.1f} ms, p99 {p99:.1f} ms"

@@ -1,0 +1,274 @@
+"""One run: start the parts, find what to read, let clients work, do harm, compare at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.coherence.client import Client, Gateway
+from tests.coherence.faults import FAULTS, Fault, in_random_order
+from tests.coherence.history import History, Violation
+from tests.coherence.load import Load, WriteFunction, past_everything, patching
+from tests.coherence.marks import versions
+from tests.coherence.stack import CoherenceStack, running_stack
+from tests.coherence.targets import (
+    NotFound,
+    Target,
+    featured_venues,
+    find_targets,
+    listing,
+    missing_kinds,
+)
+
+SETTLE_SECONDS = 1.0  # after the last fault, before all must equal the database
+_EXPLAINED_AT_MOST = 3
+_WHOLE_SECONDS = 30.0
+_TRIES_PER_WORKER = 60  # of a final read, until each worker has answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        seconds: without faults.
+        fault_seconds: with faults one after another, each kind before any comes again; 0 for none.
+        fault: the name of the only fault to do; "" for all.
+        venues: how many are written, shared out among writers.
+        is_direct: writes go into the database past everything; then staleness is to be seen.
+    """
+
+    seconds: float = 20.0
+    fault_seconds: float = 40.0
+    fault: str = ""
+    fault_every: float = 4.0
+    readers: int = 8
+    writers: int = 2
+    venues: int = 6
+    write_every: float = 2.0
+    seed: int = 1
+    is_direct: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What came of it. ``*_unfaulted`` are of the part without faults."""
+
+    violations: list[Violation] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)  # at the end, from the database
+    reads_unfaulted: Counter[int] = field(default_factory=Counter)
+    hits_unfaulted: int = 0
+    acknowledgements_unfaulted: list[float] = field(default_factory=list)
+    acknowledgements_faulted: list[float] = field(default_factory=list)
+    failures_unfaulted: Counter[str] = field(default_factory=Counter)
+    failures_faulted: Counter[str] = field(default_factory=Counter)
+    write_failures_unfaulted: Counter[str] = field(default_factory=Counter)
+    write_failures_faulted: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    compared: int = 0  # reads of the final comparison
+    workers: int = 0
+    targets: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits_unfaulted / max(self.reads_unfaulted.total(), 1)
+
+
+async def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    history_path: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Run ``plan`` with parts whose files go into ``folder``."""
+    with running_stack(folder) as stack:
+        return await _Run(plan, stack, History(history_path), say).run()
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, stack: CoherenceStack, history: History, say: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._stack = stack
+        self._history = history
+        self._say = say
+        self._client = Client()
+        self._outcome = Outcome()
+        self._targets: list[Target] = []
+
+    async def run(self) -> Outcome:
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._stack.keep_fresh())
+                await self._observed()
+                watching.cancel()
+        finally:
+            self._client.close()
+            self._history.close()
+        self._outcome.violations = self._history.violations
+        return self._outcome
+
+    async def _observed(self) -> None:
+        plan, outcome, history = self._plan, self._outcome, self._history
+        venues = await self._venues()
+        load = await self._prepared(venues)
+        await self._warm(load)
+        history.is_counting = True
+        async with asyncio.TaskGroup() as group:
+            for number in range(plan.readers):
+                group.create_task(load.reader(number))
+            for number in range(plan.writers):
+                own = venues[number :: plan.writers]
+                group.create_task(load.writer(number, own, plan.write_every))
+            await asyncio.sleep(plan.seconds)
+            outcome.reads_unfaulted = Counter(history.reads)
+            outcome.hits_unfaulted = history.hits
+            outcome.acknowledgements_unfaulted = list(history.acknowledgement_seconds)
+            outcome.failures_unfaulted = Counter(history.failures)
+            outcome.write_failures_unfaulted = Counter(history.write_failures)
+            await self._faults()
+            load.stop()
+        done = len(outcome.acknowledgements_unfaulted)
+        outcome.acknowledgements_faulted = history.acknowledgement_seconds[done:]
+        outcome.failures_faulted = history.failures - outcome.failures_unfaulted
+        outcome.write_failures_faulted = history.write_failures - outcome.write_failures_unfaulted
+        await self._compare(venues)
+
+    # Before.
+
+    async def _venues(self) -> list[int]:
+        found = await featured_venues(self._client, self._stack.gateways[0])
+        return found[: self._plan.venues]
+
+    async def _prepared(self, venues: Sequence[int]) -> Load:
+        """Write version 1 everywhere, and find the pages that show it."""
+        client, gateway = self._client, self._stack.gateways[0]
+        shown = [await listing(client, gateway, venue) for venue in venues]
+        writing = Load(client, self._stack.gateways, (), self._history, self._write_function())
+        for venue in venues:
+            answer, is_acknowledged = await writing.write(venue)
+            if not is_acknowledged:
+                raise RuntimeError(
+                    f"the first write is answered {answer.status} {answer.problem}: "
+                    f"{answer.body[:500].decode(errors='replace')}"
+                )
+        self._targets = await find_targets(client, gateway, shown, frozenset(venues))
+        missing = missing_kinds(self._targets, shown)
+        if missing and not self._plan.is_direct:
+            raise NotFound(f"what was written and acknowledged is not on: {sorted(missing)}")
+        self._outcome.targets = len(self._targets)
+        self._say(f"  {len(self._targets)} pages show venues {sorted(venues)}")
+        load = Load(
+            client, self._stack.gateways, self._targets, self._history, self._write_function(),
+            seed=self._plan.seed, next_version=2,
+        )  # fmt: skip
+        load.on_violation = self._violated
+        return load
+
+    def _write_function(self) -> WriteFunction:
+        if self._plan.is_direct:
+            return past_everything(self._stack.write_past_everything)
+        return patching(self._client, self._stack.gateways, self._stack.operator_token())
+
+    async def _warm(self, load: Load) -> None:
+        """Read every page by every gateway a few times, uncounted."""
+        self._history.is_counting = False
+        for _ in range(6):
+            for gateway in self._stack.gateways:
+                async with asyncio.TaskGroup() as group:
+                    for target in self._targets:
+                        group.create_task(load.read(gateway, target, "warm-up"))
+
+    # Meanwhile.
+
+    async def _faults(self) -> None:
+        plan = self._plan
+        if not plan.fault_seconds:
+            return
+        chance = random.Random(plan.seed)
+        order: Sequence[Fault] = in_random_order(plan.fault_seconds, plan.fault_every, plan.seed)
+        if plan.fault:
+            order = [each for each in FAULTS if each.name == plan.fault] * len(order)
+        for number, fault in enumerate(order, 1):
+            self._say(f"  fault {number} of {len(order)}: {fault.name}")
+            self._outcome.faults.append(fault.name)
+            self._history.note_fault(f"during: {fault.name}")
+            began = time.monotonic()
+            await fault.run(self._stack, chance)
+            self._history.note_fault(f"after: {fault.name}")
+            if number < len(order):
+                await asyncio.sleep(max(0.0, plan.fault_every - (time.monotonic() - began)))
+
+    def _violated(self, violation: Violation) -> None:
+        if len(self._history.violations) <= _EXPLAINED_AT_MOST:
+            number = [each.name for each in self._stack.gateways].index(violation.gateway)
+            self._say(f"  STALE: {violation}")
+            self._say(self._stack.explain(number, violation.path))
+
+    # After.
+
+    async def _compare(self, venues: Sequence[int]) -> None:
+        """Read every page from every worker: it must equal the database."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        before = await asyncio.to_thread(self._stack.taglines, list(venues))
+        workers = 0
+        for gateway in self._stack.gateways:
+            await asyncio.to_thread(self._stack.refresh)
+            pending = set(gateway.workers)
+            workers += len(pending)
+            gate = asyncio.Semaphore(8)
+            async with asyncio.TaskGroup() as group:
+                for target in self._targets:
+                    group.create_task(self._compare_one(gate, gateway, target, before))
+        self._outcome.workers = workers
+        after = await asyncio.to_thread(self._stack.taglines, list(venues))
+        if after != before:
+            self._outcome.differences.append(f"the database changed at rest: {before} to {after}")
+        for venue in venues:
+            found = versions(before[venue].encode(), "en").get(venue, 0)
+            if found < self._history.floor(venue):
+                self._outcome.differences.append(
+                    f"the database has version {found} of venue {venue}, but "
+                    f"{self._history.floor(venue)} was acknowledged"
+                )
+
+    async def _compare_one(
+        self, gate: asyncio.Semaphore, gateway: Gateway, target: Target, database: dict[int, str]
+    ) -> None:
+        wanted = {
+            venue: versions(database[venue].encode(), "en").get(venue, 0) for venue in target.venues
+        }
+        pending = set(gateway.workers)
+        tries = 0
+        while pending and tries < _TRIES_PER_WORKER:
+            tries += 1
+            async with gate:
+                answer = await self._client.ask(gateway, target.path, fields=target.fields)
+            self._outcome.compared += 1
+            if answer.status != 200:
+                self._outcome.differences.append(
+                    f"{target.path} at rest: {answer.status} {answer.problem}"
+                )
+                return
+            pending.discard(answer.worker)
+            seen = versions(answer.body, target.language)
+            found = {venue: seen.get(venue, 0) for venue in target.venues}
+            if found != wanted:
+                status = answer.fields.get("cache-status", "")
+                self._outcome.differences.append(
+                    f"{target.path} from {gateway.name} worker {answer.worker}: {found}, the "
+                    f"database {wanted} ({status})"
+                )
+                return
+        if pending:
+            self._outcome.differences.append(
+                f"{target.path}: workers {sorted(pending)} of {gateway.name} answered none of "
+                f"{tries} connections"
+            )
