@@ -7,12 +7,14 @@ import contextlib
 import os
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.coherence.stack import CoherenceStack
+from tests.coherence.stack import CoherenceStack, StackFailure
 
 FROZEN_SECONDS = 1.5  # three leases
+_BACK_SECONDS = 20.0  # until what was killed runs again
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +26,39 @@ class Fault:
 
 
 async def _kill_instance(stack: CoherenceStack, chance: random.Random) -> None:
-    _signal(_instance(stack, chance), signal.SIGKILL)
+    await _kill(lambda: _instance(stack, chance))
 
 
 async def _freeze_instance(stack: CoherenceStack, chance: random.Random) -> None:
-    await _frozen(_instance(stack, chance))
+    await _freeze(lambda: _instance(stack, chance))
 
 
 async def _kill_worker(stack: CoherenceStack, chance: random.Random) -> None:
-    _signal(_worker(stack, chance), signal.SIGKILL)
+    await _kill(lambda: _worker(stack, chance))
 
 
 async def _freeze_worker(stack: CoherenceStack, chance: random.Random) -> None:
-    await _frozen(_worker(stack, chance))
+    await _freeze(lambda: _worker(stack, chance))
 
 
 async def _kill_cache(stack: CoherenceStack, chance: random.Random) -> None:
-    _signal(stack.part_named("cache"), signal.SIGKILL)
+    await _kill(lambda: stack.part("cache"))
 
 
 async def _freeze_cache(stack: CoherenceStack, chance: random.Random) -> None:
-    await _frozen(stack.part_named("cache"))
+    await _freeze(lambda: stack.part("cache"))
 
 
 async def _kill_bus(stack: CoherenceStack, chance: random.Random) -> None:
-    _signal(stack.part_named("bus"), signal.SIGKILL)
+    await _kill(lambda: stack.part("bus"))
 
 
 async def _freeze_bus(stack: CoherenceStack, chance: random.Random) -> None:
-    await _frozen(stack.part_named("bus"))
+    await _freeze(lambda: stack.part("bus"))
 
 
 async def _cut_off_gateway(stack: CoherenceStack, chance: random.Random) -> None:
-    await _frozen(stack.proxy)
+    await _freeze(lambda: stack.proxy)
 
 
 FAULTS = (
@@ -84,7 +86,7 @@ def in_random_order(seconds: float, every: float, seed: int) -> list[Fault]:
 
 def _instance(stack: CoherenceStack, chance: random.Random) -> int:
     names = [name for name in stack.pids() if name.startswith("app.")]
-    return stack.pids()[chance.choice(names)]
+    return stack.part(chance.choice(names)) if names else 0
 
 
 def _worker(stack: CoherenceStack, chance: random.Random) -> int:
@@ -92,15 +94,28 @@ def _worker(stack: CoherenceStack, chance: random.Random) -> int:
     return chance.choice(workers) if workers else 0
 
 
-async def _frozen(pid: int) -> None:
-    _signal(pid, signal.SIGSTOP)
+async def _kill(find: Callable[[], int]) -> None:
+    os.kill(await _pid(find), signal.SIGKILL)
+
+
+async def _freeze(find: Callable[[], int]) -> None:
+    pid = await _pid(find)
+    os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(FROZEN_SECONDS)
     finally:
-        _signal(pid, signal.SIGCONT)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    if pid > 0:  # 0: this stack has no such part, or it is not back yet
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _pid(find: Callable[[], int]) -> int:
+    """Return the pid of a part that runs; one that was killed before is waited for."""
+    deadline = time.monotonic() + _BACK_SECONDS
+    while time.monotonic() < deadline:
+        pid = find()
+        with contextlib.suppress(ProcessLookupError):
+            if pid > 0:
+                os.kill(pid, 0)
+                return pid
+        await asyncio.sleep(0.05)
+    raise StackFailure("a part that is to be harmed does not run")

@@ -197,14 +197,30 @@ class _Run:
         if plan.fault:
             order = [each for each in FAULTS if each.name == plan.fault] * len(order)
         for number, fault in enumerate(order, 1):
-            self._say(f"  fault {number} of {len(order)}: {fault.name}")
             self._outcome.faults.append(fault.name)
             self._history.note_fault(f"during: {fault.name}")
             began = time.monotonic()
+            failed, refused, done = self._figures()
             await fault.run(self._stack, chance)
             self._history.note_fault(f"after: {fault.name}")
             if number < len(order):
                 await asyncio.sleep(max(0.0, plan.fault_every - (time.monotonic() - began)))
+            failed_now, refused_now, _ = self._figures()
+            slowest = max(self._history.acknowledgement_seconds[done:], default=0.0)
+            self._say(
+                f"  fault {number} of {len(order)}: {fault.name}: {failed_now - failed} reads "
+                f"failed, {refused_now - refused} writes not acknowledged, slowest "
+                f"acknowledgement {slowest * 1000:.0f} ms"
+            )
+
+    def _figures(self) -> tuple[int, int, int]:
+        """Return how many reads failed and writes were not acknowledged, or were, so far."""
+        history = self._history
+        return (
+            history.failures.total(),
+            history.write_failures.total(),
+            len(history.acknowledgement_seconds),
+        )
 
     def _violated(self, violation: Violation) -> None:
         if len(self._history.violations) <= _EXPLAINED_AT_MOST:

@@ -144,10 +144,9 @@ class CoherenceStack:
         found: dict[str, int] = self._report()["pids"]
         return found
 
-    def part_named(self, *words: str) -> int:
-        """Return the pid of the part whose name has one of ``words``; 0 where there is none."""
-        names = [name for name in self.pids() if any(word in name for word in words)]
-        return self.pids()[names[0]] if names else 0
+    def part(self, name: str) -> int:
+        """Return the pid of a part; 0 where it does not run now."""
+        return self.pids().get(name, 0)
 
     @property
     def proxy(self) -> int:
@@ -186,7 +185,7 @@ class CoherenceStack:
         """Return the token for writes; "" where the stack makes none."""
         with contextlib.suppress(OSError):
             return (self.state / "operator-token").read_text().strip()
-        return ""
+        return self.environment_of("app.1").get("WEDDINGLK_OPERATOR_TOKEN", "")
 
     def explain(self, number: int, path: str) -> str:
         """Return what ``poruwa explain`` says of a path at one gateway."""
