@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Answer:
     """What came. Times are monotonic; ``status`` is 0 where no whole answer came.
 
     Attributes:
+        body: decompressed.
         worker: pid of the process at the other end, 0 where it is not known.
         problem: why there is no whole answer.
     """
@@ -44,6 +46,10 @@ class Answer:
     def is_hit(self) -> bool:
         """Whether the gateway answered from its store."""
         return "; hit" in self.fields.get("cache-status", "")
+
+    @property
+    def etag(self) -> str:
+        return self.fields.get("etag", "")
 
 
 class Client:
@@ -87,6 +93,8 @@ class Client:
             head = await reader.readuntil(b"\r\n\r\n")
             status, fields = _parsed(head)
             body = await reader.readexactly(_length(status, fields))
+            if fields.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
             ended = time.monotonic()
             here, there = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
             worker = self._peers.pid_of(here, there, gateway.workers)

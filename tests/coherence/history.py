@@ -73,6 +73,7 @@ class History:
         self.faults = "no fault yet"
         self.is_counting = True
         self._floors: dict[int, tuple[int, float]] = {}
+        self._shown: dict[tuple[str, str], dict[int, int]] = {}  # by path and entity tag
         self._file = path.open("w") if path is not None else None
         self._began = time.monotonic()
 
@@ -96,10 +97,14 @@ class History:
         floors: Mapping[int, tuple[int, float]],
         by: str,
     ) -> list[Violation]:
-        """Judge one read; ``floors`` are those of when it started."""
+        """Judge one read; ``floors`` are those of when it started.
+
+        A 304 says that what its client has is present: it shows what that page showed.
+        """
         seen: dict[int, int] = {}
-        if answer.status == 200:
-            seen = versions(answer.body, target.language)
+        is_page = answer.status in (200, 304)
+        if is_page:
+            seen = self._seen(target, answer)
             if self.is_counting:
                 self.reads[answer.worker] += 1
                 self.hits += answer.is_hit
@@ -111,7 +116,7 @@ class History:
             problem=answer.problem, seen=seen, floors={v: f[0] for v, f in floors.items()},
             fields=_shown(answer),
         )  # fmt: skip
-        if answer.status != 200:
+        if not is_page:
             return []
         found = [
             Violation(
@@ -127,6 +132,15 @@ class History:
         for each in found:
             self._write(**{**asdict(each), "kind": "violation"})
         return found
+
+    def _seen(self, target: Target, answer: Answer) -> dict[int, int]:
+        if answer.status == 304:
+            return self._shown[target.path, answer.etag]
+        seen = versions(answer.body, target.language)
+        before = self._shown.setdefault((target.path, answer.etag), seen)
+        if before != seen and answer.etag:
+            raise ValueError(f"{target.path}: {before} and {seen} have the same ETag {answer.etag}")
+        return seen
 
     def note_write(self, venue: int, version: int, answer: Answer) -> bool:
         """Return whether it was acknowledged."""

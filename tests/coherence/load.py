@@ -20,6 +20,7 @@ from tests.coherence.targets import Target
 REST_SECONDS = 20.0
 PAUSE_AFTER_FAILURE_SECONDS = 0.02  # who is refused at once must not outnumber those who wait
 READS_AFTER_WRITE = 4
+COMPRESSED, CONDITIONAL = 0.2, 0.3  # shares of the readers' reads
 WriteFunction = Callable[[int, int], Awaitable[Answer]]
 
 
@@ -49,6 +50,7 @@ class Load:
         self._history = history
         self._write = write
         self._over = asyncio.Event()
+        self._etags: dict[str, str] = {}
         self._next_version: defaultdict[int, int] = defaultdict(lambda: next_version)
         self.on_violation: Callable[[Violation], None] = lambda violation: None
 
@@ -61,16 +63,40 @@ class Load:
         chance = random.Random(number)
         while not self._over.is_set():
             target = chance.choices(self._targets, cum_weights=self._weights)[0]
-            await self.read(chance.choice(self._gateways), target, f"reader {number}")
+            await self.read(
+                chance.choice(self._gateways), target, f"reader {number}",
+                is_compressed=chance.random() < COMPRESSED,
+                is_conditional=chance.random() < CONDITIONAL,
+            )  # fmt: skip
 
-    async def read(self, gateway: Gateway, target: Target, by: str, cookie: str = "") -> Answer:
-        """Read once and judge it."""
-        floors = self._history.floors(target)
+    async def read(
+        self,
+        gateway: Gateway,
+        target: Target,
+        by: str,
+        cookie: str = "",
+        *,
+        is_compressed: bool = False,
+        is_conditional: bool = False,
+    ) -> Answer:
+        """Read once and judge it.
+
+        Args:
+            is_compressed: whether the gateway's compressed variant is asked for.
+            is_conditional: whether to ask only for what differs from the page read before.
+        """
         fields = [*target.fields, *([("Cookie", cookie)] if cookie else [])]
+        if is_compressed:
+            fields.append(("Accept-Encoding", "gzip"))
+        if is_conditional and (known := self._etags.get(target.path)):
+            fields.append(("If-None-Match", known))
+        floors = self._history.floors(target)
         answer = await self._client.ask(gateway, target.path, fields=fields)
+        if answer.status == 200:
+            self._etags[target.path] = answer.etag
         for violation in self._history.note_read(gateway, target, answer, floors, by):
             self.on_violation(violation)
-        if answer.status != 200:
+        if answer.status not in (200, 304):
             await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
         return answer
 

@@ -15,10 +15,11 @@ GATEWAY = Gateway(name="gateway 1", host="127.0.0.1", port=1)
 TARGET = Target(path="/si/venues/12", language="si", kind="venue", venues=frozenset({12}))
 
 
-def page(version: int, language: str = "si") -> Answer:
+def page(version: int) -> Answer:
     """Return a page that shows venue 12."""
-    body = f"<p>{tagline(12, version)[language]}</p>".encode()
-    return Answer(started=1.0, ended=2.0, status=200, body=body, worker=7)
+    body = f"<p>{tagline(12, version)['si']}</p>".encode()
+    fields = {"etag": f'"{version}"'}
+    return Answer(started=1.0, ended=2.0, status=200, body=body, worker=7, fields=fields)
 
 
 def written(status: int) -> Answer:
@@ -58,6 +59,16 @@ def test_a_write_without_acknowledgement_promises_nothing(status: int) -> None:
     assert not history.note_write(12, 2, written(status))
 
     assert not history.note_read(GATEWAY, TARGET, page(1), history.floors(TARGET), "reader 0")
+
+
+def test_not_modified_shows_what_the_page_of_that_tag_showed() -> None:
+    history = History()
+    history.note_read(GATEWAY, TARGET, page(1), history.floors(TARGET), "reader 0")
+    not_modified = Answer(started=1.0, ended=2.0, status=304, fields={"etag": '"1"'})
+    assert not history.note_read(GATEWAY, TARGET, not_modified, history.floors(TARGET), "reader 0")
+
+    history.note_write(12, 2, written(200))
+    assert history.note_read(GATEWAY, TARGET, not_modified, history.floors(TARGET), "reader 0")
 
 
 def test_an_error_is_no_stale_read_but_a_failure() -> None:
