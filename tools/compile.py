@@ -59,6 +59,7 @@ MODULES = (
     "poruwa/gateway/encodings.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",
+    "poruwa/gateway/own_request.py",
     "poruwa/gateway/parts.py",
     "poruwa/gateway/fill.py",
     "poruwa/gateway/gateway.py",

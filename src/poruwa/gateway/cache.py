@@ -688,7 +688,12 @@ class GatewayCache:
     def may_serve_stale(
         self, entry: StoredResponse, plan: CachePlan, now: float, *, is_answered: bool
     ) -> bool:
-        """Whether a stale response may be served while the origin fails, or does not answer."""
+        """Whether a stale response may be served while the origin fails, or does not answer.
+
+        For its age, never for a change: not what has died meanwhile, or may have.
+        """
+        if not entry.alive or self.coherence.may_have_changed(entry, plan.rule):
+            return False
         return may_serve_stale_on_error(
             entry.present_facts(),
             plan.directives,
@@ -888,8 +893,9 @@ class GatewayCache:
 
     def known_origins(self) -> set[bytes]:
         """Return scheme and authority of all that is stored or being fetched."""
-        fetching = [each.fill for each in self._gateway.fetching if isinstance(each, FillClient)]
-        return {*self.origins, *[origin_in(fill.plan.primary) for fill in fetching]}
+        fills = [each.fill for each in self._gateway.fetching if isinstance(each, FillClient)]
+        fills += self.fills.values()  # what a sibling fetches for us, too
+        return {*self.origins, *[origin_in(fill.plan.primary) for fill in fills]}
 
     def _add_variants(self, primary: bytes, variants: Variants | None = None) -> Variants:
         """List a URL of which something is stored, and count it for its origin."""

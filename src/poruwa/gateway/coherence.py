@@ -89,15 +89,25 @@ ONE_BY_ONE: Final = Constant(-math.inf)
 
 
 class Scan:
-    """A pattern that is being looked for among the entries."""
+    """A pattern that is being looked for among the entries.
 
-    __slots__ = ("entries", "expression", "is_soft")
+    Attributes:
+        since: position of the cache's own changes; what was begun there or later is of after it.
+    """
+
+    __slots__ = ("entries", "expression", "is_soft", "since")
 
     def __init__(
-        self, expression: re.Pattern[bytes], entries: Iterator[StoredResponse], *, is_soft: bool
+        self,
+        expression: re.Pattern[bytes],
+        entries: Iterator[StoredResponse],
+        *,
+        since: int,
+        is_soft: bool,
     ) -> None:
         self.expression = expression
         self.entries = entries
+        self.since = since
         self.is_soft = is_soft
 
 
@@ -227,6 +237,10 @@ class GatewayCoherence:
             return False
         return fill.is_unsure or (fill.plan.rule.asks_when_unsure and not self.is_sure())
 
+    def may_have_changed(self, entry: StoredResponse, rule: CacheRule) -> bool:
+        """Tell whether a change of an entry may have been missed, and its class minds."""
+        return bool(entry.tags) and rule.asks_when_unsure and not self.is_sure()
+
     def is_for_joiners(self, fill: Fill) -> bool:
         """Tell whether an answer holds what was known here as its fill began."""
         log, tags = self.log, fill.tags
@@ -292,10 +306,10 @@ class GatewayCoherence:
 
     def _begin_scan(self, expression: re.Pattern[bytes], *, is_soft: bool) -> None:
         cache = self._cache
-        cache.changes.note_all()
+        since = cache.changes.note_all()
         if not self._scans:
             self._gateway.loop.call_soon(self._scan)
-        self._scans.append(Scan(expression, cache.store.entries(), is_soft=is_soft))
+        self._scans.append(Scan(expression, cache.store.entries(), since=since, is_soft=is_soft))
         cache.sureness = self.sureness
 
     def _scan(self) -> None:
@@ -319,6 +333,8 @@ class GatewayCoherence:
                     self._drop(scan, entry)
 
     def _drop(self, scan: Scan, entry: StoredResponse) -> None:
+        if entry.as_of >= scan.since:
+            return
         if scan.is_soft:
             age_now(entry)
         else:

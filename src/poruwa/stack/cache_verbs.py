@@ -235,5 +235,5 @@ def _with_ratio(counts: Mapping[str, int]) -> dict[str, Any]:
     ``joined`` waited for a fetch of somebody else; they count as neither hit nor miss.
     """
     served = counts.get("hit", 0) + counts.get("stale", 0) + counts.get("stale-if-error", 0)
-    asked = served + counts.get("miss", 0) + counts.get("pass", 0)
+    asked = served + sum([counts.get(each, 0) for each in ("miss", "pass", "unsure", "behind")])
     return {"hit_ratio": round(served / asked, 4) if asked else None, **counts}

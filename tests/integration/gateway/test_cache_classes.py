@@ -78,6 +78,10 @@ path = "/{language}/pages/{page_id}"
 pool = "app"
 data_class = "page"
 [[routes]]
+path = "/si/start"
+pool = "app"
+data_class = "page"
+[[routes]]
 path = "/brief/*"
 pool = "app"
 data_class = "brief"
@@ -199,6 +203,9 @@ def test_a_dimension_has_as_many_copies_as_values(site: Site) -> None:
     site.origin.on("/ta/pages/4", tell)
     site.ask("/ta/pages/4", "Accept-Language: si\r\n")
     assert is_hit(site.ask("/ta/pages/4", "Accept-Language: en\r\n"))
+    # So does a route's fixed first segment.
+    site.ask("/si/start", "Accept-Language: en\r\n")
+    assert is_hit(site.ask("/si/start", "Accept-Language: ta\r\n"))
 
 
 def test_a_dimension_in_a_cookie(site: Site) -> None:

@@ -75,6 +75,27 @@ def test_a_soft_change_is_served_once_more(site: FollowedSite) -> None:
     site.gateway.until(lambda: site.body("/pages/soft") == "2", "the refreshed page")
 
 
+def test_everything_may_be_aged(site: FollowedSite) -> None:
+    kept(site, "/pages/aged")
+    site.page("/pages/aged", "2")
+    site.publish(everything=True, soft=True)
+    assert site.body("/pages/aged") == "1"
+    site.gateway.until(lambda: site.body("/pages/aged") == "2", "the refreshed page")
+
+
+def test_a_pattern_holds_before_all_entries_have_been_compared(site: FollowedSite) -> None:
+    """It is looked for in slices of 500; nobody is served meanwhile what it names."""
+    site.origin.on("/pages/many", lambda call: call.reply(b"1"))
+    with site.gateway.connect() as client:
+        for number in range(1500):
+            site.get(f"/pages/many?v={number}", client=client)
+        site.origin.on("/pages/many", lambda call: call.reply(b"2"))
+        site.publish(patterns=("/pages/many*",))
+        for number in (1499, 0, 750):
+            assert site.get(f"/pages/many?v={number}", client=client).body == b"2"
+            assert "; hit" in said(site.get(f"/pages/many?v={number}", client=client))
+
+
 def test_an_answer_older_than_a_change_of_its_tags_is_not_kept(site: FollowedSite) -> None:
     """Rule 1: what it is made of decides, not when it was fetched."""
     before = site.publish("page:other").position
@@ -190,6 +211,14 @@ def test_without_the_bus_what_has_tags_is_asked_of_the_origin(own_site: Followed
         assert answer.body == b"1"
         assert "; hit" in said(answer)
         assert "; detail=unsure" in said(answer)
+    with site.gateway.connect() as client:
+        ask(client, "/pages/x", method="HEAD")
+        answer = client.response(b"HEAD")
+        assert (answer.get("content-length"), answer.body) == (b"1", b"")
+    site.page("/pages/x", "3", fields='ETag: "v3"\r\n')
+    assert site.get("/pages/x", 'If-None-Match: "v3"\r\n').status == 304
+    answer = site.get("/pages/x", "Range: bytes=0-0\r\n")
+    assert (answer.status, answer.body) == (206, b"3")
     # Nothing stale, not even while the origin fails.
     site.origin.on("/pages/error", lambda call: call.reply(status=b"503 Unavailable"))
     assert site.get("/pages/error").status == 503

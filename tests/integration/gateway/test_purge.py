@@ -226,6 +226,31 @@ def test_figures_and_explanations(site: Site) -> None:
     assert 'poruwa_cache_requests_total{class="page",outcome="hit"}' in metrics
 
 
+def test_a_path_is_purged_on_however_many_hosts(tmp_path: Path) -> None:
+    """What hosts there are is known by what is stored, not by the latest thousand asked for."""
+    origin = Origin()
+    control = f"{tmp_path}/control.sock"
+    gateway = GatewayProcess(
+        tmp_path, "--upstream", origin.address, "--cache", "--workers", "1", "--control", control
+    )
+    origin.on("/page", lambda call: call.reply(b"1", fields=b"Cache-Control: max-age=3600\r\n"))
+    try:
+        with gateway.connect() as client:
+            for number in range(2100):
+                path = "/page" if number < 3 else "/other"
+                client.send(f"GET {path} HTTP/1.1\r\nHost: host{number}.test\r\n\r\n".encode())
+                assert client.response().status == 200
+            command = [sys.executable, "-m", "poruwa.cli.main", "purge", "/page"]
+            done = subprocess.run(
+                [*command, "--admin", f"unix:{control}"],
+                capture_output=True, text=True, check=True, timeout=30,
+            )  # fmt: skip
+            assert "3 entries purged" in done.stdout
+    finally:
+        gateway.stop()
+        origin.stop()
+
+
 def test_a_group_of_an_origin_is_purged_by_its_name(tmp_path: Path) -> None:
     """RFC 9875 section 2: groups are of one origin; --tag means a name on every one of them."""
     origin = Origin()
