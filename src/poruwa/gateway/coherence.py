@@ -210,14 +210,15 @@ class GatewayCoherence:
     def read(self, fill: Fill, head: ResponseHead) -> None:
         """Take what an answer says of its own position.
 
-        What lies beyond ours is cut to it: were it true, we would soon hear of the changes between,
-        and of a log that began anew it would say what no change could ever come after.
+        What lies beyond ours is not believed, and cut to what was known here when the fill began:
+        of a log that began anew since, it would be after every change there will be.
         """
         if self.log is None or not head.has_any(_INTERNAL):
             return
         as_of = parse_position(head.field(AS_OF) or b"")
         if as_of is not None:
-            fill.log_as_of = min(as_of, self.log.changes.position)
+            is_known = as_of <= self.log.changes.position
+            fill.log_as_of = as_of if is_known else fill.begun_position
         fill.is_unsure = head.field(UNSURE_FIELD) is not None
 
     def is_present(self, fill: Fill, tags: tuple[bytes, ...] | None) -> bool:

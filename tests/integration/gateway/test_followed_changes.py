@@ -113,10 +113,16 @@ def test_an_answer_older_than_a_change_of_its_tags_is_not_kept(site: FollowedSit
 
 def test_a_position_of_another_log_is_not_believed(site: FollowedSite) -> None:
     """H3 of the model: what no change could ever come after would live for ever."""
-    kept(site, "/pages/future", as_of=(1 << 62))
-    site.page("/pages/future", "2")
-    site.publish("page:future")
-    assert site.body("/pages/future") == "2"
+    calls = site.held("/pages/future")
+    with site.gateway.connect() as client:
+        ask(client, "/pages/future")
+        site.origin.await_calls("/pages/future", 1)
+        site.publish("page:future")
+        calls[0].reply(b"old", fields=b"Poruwa-As-Of: %d\r\n" % (1 << 62))
+        assert client.response().body == b"old"
+    site.page("/pages/future", "new", as_of=1 << 62)
+    assert site.body("/pages/future") == "new"
+    assert "; hit" in said(site.get("/pages/future"))
 
 
 def test_what_was_being_fetched_when_its_tag_changed_is_neither_kept_nor_joined(

@@ -161,6 +161,35 @@ def test_a_fetch_is_joined_only_by_whose_position_it_holds(site: FollowedSite) -
         assert another.response().body == b"2"
 
 
+def test_a_validation_begun_before_a_write_is_not_for_the_writer(site: FollowedSite) -> None:
+    """Its tags are known, and no change is of them: others may join it."""
+    site.page("/brief/own", "1", fields='ETag: "1"\r\n')
+    site.body("/brief/own")
+    site.gateway.until(lambda: "fwd=stale" in said(site.get("/brief/own")), "its age")
+    count = len(site.origin.seen("/brief/own"))
+    calls = site.held("/brief/own")
+    site.gateway.until(lambda: begun(site, count), "a validation")
+    with site.gateway.connect() as stranger, site.gateway.connect() as writer:
+        fields = cookie(site, now(site))
+        joined = 'poruwa_cache_requests_total{class="brief",outcome="joined"'
+        before = site.gateway.metric(joined)
+        ask(stranger, "/brief/own")
+        site.gateway.until(lambda: site.gateway.metric(joined) > before, "a joined request")
+        ask(writer, "/brief/own", fields)
+        site.origin.await_calls("/brief/own", count + 2)
+        calls[0].send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n')
+        calls[1].reply(b"2")
+        assert stranger.response().body == b"1"
+        assert writer.response().body == b"2"
+
+
+def begun(site: FollowedSite, count: int) -> bool:
+    """Have somebody ask who leaves at once; return whether the origin was asked for it."""
+    with site.gateway.connect() as client:
+        ask(client, "/brief/own")
+    return len(site.origin.seen("/brief/own")) > count
+
+
 @pytest.mark.parametrize(
     "forge",
     [

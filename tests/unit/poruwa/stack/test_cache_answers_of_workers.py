@@ -1,4 +1,4 @@
-"""Who is at work is waited for, who is frozen is not (issue 4: a purge by pattern takes a while)."""
+"""Who is at work is waited for, who is frozen is not: a purge takes a while (issue 4)."""
 
 from __future__ import annotations
 
