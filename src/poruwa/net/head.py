@@ -3,9 +3,10 @@
 Theory of operation. Every byte is looked up in a table of those that may stand where it stands;
 what the grammar does not allow ends the reading. Compiled, that costs some ten machine instructions
 a byte and little a line (``docs/decisions/0009``). Of most lines nothing is kept: they go on in the
-spans of bytes they came in. A line whose name may matter, by its length and first letter, is looked
-up: then its value is kept for the rules that every message is asked for, its line is left out of
-what goes on, or both. All other fields are taken apart when a rule asks for them, by ``fields``.
+spans of bytes they came in. A line whose name may matter, by its length and first letter, is
+compared with the few names it may have, where it stands: then its value is kept for the rules that
+every message is asked for, its line is left out of what goes on, or both. What goes on is put
+together when somebody asks, all other fields are taken apart when a rule does, by ``fields``.
 
 Start lines are read in ``http1``, which also says why a head is refused.
 """
