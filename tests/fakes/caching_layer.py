@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import structlog
+
 from poruwa.config.model import Coherence, StoreMode, ValkeyStore
 from poruwa.stores.change_log import ChangeLog
 
@@ -62,6 +64,7 @@ class _Layer:
 
 
 async def _main(nodes: str, lease: str, name: str, database: str) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     layer = _Layer(json.loads(nodes), float(lease), name, Path(database))
     await layer.log.start()
     server = await asyncio.start_server(layer.answer, "127.0.0.1", 0)
@@ -89,7 +92,11 @@ class LayerProcess:
             stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
+        try:
+            self.port = int(self.process.stdout.readline())
+        except BaseException:
+            self.kill()
+            raise
 
     async def ask(self) -> dict[str, Any]:
         """Return one answer, on a connection of its own.

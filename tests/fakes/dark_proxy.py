@@ -20,8 +20,8 @@ class DarkProxy:
     """Forwards from a free port of loopback to ``port``.
 
     While ``is_dark`` is set nothing is forwarded, and new connections are accepted by the kernel
-    and left alone. What was sent meanwhile arrives when it is unset. What the server answers arrives
-    ``answer_delay_seconds`` late.
+    and left alone. What was sent meanwhile arrives when it is unset. What the server answers
+    arrives ``answer_delay_seconds`` late.
     """
 
     def __init__(self, port: int) -> None:

@@ -99,9 +99,11 @@ class ChangeLinks:
         Raises:
             ConnectionError: one says so, and is not known to be an old one.
         """
-        if self.has_replicas:
+        if self.current is None or self._is_doubted:
+            await self.get()  # asks the same
+        elif self.has_replicas:
             node = self._chosen(await self._primaries())
-            if self.current is None or node != self.current.node:
+            if node != self.current.node:
                 self._is_doubted = True
                 raise ConnectionError(f"{node} is the primary now")
 
