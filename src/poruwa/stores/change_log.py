@@ -268,7 +268,7 @@ class ChangeLog:
             try:
                 await self._links.confirm()
                 self._confirmed_at = asked_at
-            except FAILURES as error:
+            except (*FAILURES, ValueError) as error:
                 _log.debug("the bus's primary is in doubt", error=str(error))
             await asyncio.sleep(self._coherence.heartbeat_seconds)
 
@@ -362,7 +362,9 @@ class ChangeLog:
             self._poke()
 
     def _note_writer(self, writer: bytes) -> None:
-        if writer and writer != self._token:  # this process knows by itself
+        # Who wrote long ago waits no more, and this process knows by itself.
+        is_waiting = self._registers or not self._applier.is_cold
+        if writer and writer != self._token and is_waiting:
             self._writers.add(writer)
 
     def _note_position(self) -> None:

@@ -38,6 +38,9 @@ local call = redis.call
 local prefix, known_epoch, known_n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease = tonumber(ARGV[4])
 local run = string.match(call('INFO', 'server'), 'run_id:(%x+)')
+if not run or not string.find(run, '[1-9a-f]') then
+  return redis.error_reply('ERR this server hides its run id, so a restart could not be noticed')
+end
 local head = call('HMGET', KEYS[1], 'epoch', 'n', 'run', 'settled', 'longest')
 local epoch, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
 local settled, longest = head[4] == '1', tonumber(head[5] or 0)

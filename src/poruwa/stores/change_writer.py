@@ -145,7 +145,12 @@ class ChangeWriter:
         now: float,
     ) -> Acknowledgement:
         silent = LayerAnswer(applied_after=None, lapsed=is_complete)
-        layers = {name_of(layer): answers.get(layer, silent) for layer in appended.layers}
+        layers: dict[str, LayerAnswer] = {}
+        for layer in appended.layers:
+            answer, name = answers.get(layer, silent), name_of(layer)
+            # Of a process and the one before it of the same name, whatever is worse.
+            if name not in layers or answer.applied_after is None:
+                layers[name] = answer
         stats = self._stats
         stats.acknowledgements.observe(now - appended.at)
         stats.incomplete += not is_complete
