@@ -64,6 +64,9 @@ lifetimes = { browser = "0s", gateway = "1h", memory = "1min", application = "1h
 [classes.plain] # nothing of it changes
 scope = "shared"
 lifetimes = { browser = "1min", gateway = "1min", memory = "1min", application = "1min" }
+[classes.ahead]
+scope = "shared"
+lifetimes = { browser = "1min", gateway = "1min", memory = "1min" }
 [classes.user]
 scope = "private"
 lifetimes = { browser = "0s", application = "1h" }

@@ -40,7 +40,7 @@ class Codec:
     __slots__ = ("_decoder", "_encode", "fingerprint")
 
     def __init__(self, annotation: Any, name: str, *, has_any: bool = False) -> None:
-        kind = _or_none(annotation)
+        kind = or_none(annotation)
         try:
             info = msgspec.inspect.type_info(kind)
             self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kind)
@@ -93,7 +93,8 @@ def return_type(function: Callable[..., Any]) -> Any:
     return hints["return"]
 
 
-def _or_none(annotation: Any) -> Any:
+def or_none(annotation: Any) -> Any:
+    """Return ``T | None`` for ``T``, and for ``T | None``."""
     if annotation is None or annotation is type(None):
         return None
     origin = typing.get_origin(annotation)

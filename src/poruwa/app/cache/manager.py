@@ -14,7 +14,7 @@ from time import monotonic, time
 from typing import Any, ParamSpec, TypeVar, overload
 
 from poruwa.app.cache.call_form import CallForm, KeyOf, full_key, shortened
-from poruwa.app.cache.codec import Codec, return_type
+from poruwa.app.cache.codec import Codec, or_none, return_type
 from poruwa.app.cache.decorator import cached_function
 from poruwa.app.cache.filler import Filler
 from poruwa.app.cache.layers import Layers, Loaded, set_times
@@ -79,10 +79,12 @@ class CacheManager:
             if isinstance(key, str):
                 self._claim(data_class, key, name)
             lifetime = self._lifetime(found, is_query=is_query)
+            kind = return_type(function) if lifetime.shared else None
             source = Source(
                 found,
                 lifetime=lifetime,
-                codec=Codec(return_type(function), name) if lifetime.shared else None,
+                kind=or_none(kind),
+                codec=Codec(kind, name) if lifetime.shared else None,
                 statistics=self.statistics_of(data_class),
                 has_tags=bool(tags or found.tags),
                 negative_seconds=negative_seconds,
@@ -267,6 +269,7 @@ class CacheManager:
             source = self._plain[data_class, kind] = Source(
                 data_class,
                 lifetime=lifetime,
+                kind=or_none(Any if kind is None else kind),
                 codec=codec if lifetime.shared else None,
                 statistics=self.statistics_of(data_class.name),
                 has_tags=bool(data_class.tags),

@@ -68,9 +68,7 @@ class Reader:
                 if collector is not None:
                     collector.is_unsure = True
                 return _give(await self._turns.load(wanted, collector), collector)
-            entry = layers.memory.get(wanted.key)
-            if entry is not None and not layers.may_serve(source, entry.tags):
-                entry = None
+            entry = self._entry(wanted)
             if entry is not None and self._may_answer(wanted, entry):
                 return self._give_entry(entry, collector)
             position = log.position
@@ -95,10 +93,8 @@ class Reader:
             return None
         if not layers.may_serve(wanted.source, ()):
             return None
-        entry = layers.memory.get(wanted.key)
+        entry = self._entry(wanted)
         if entry is not None and monotonic() < entry.memory_until:
-            if not layers.may_serve(wanted.source, entry.tags):
-                return None
             wanted.source.statistics.hits += 1
             return self._give_entry(entry, collector)
         if layers.shared is None or wanted.source.codec is None:
@@ -118,6 +114,14 @@ class Reader:
             return
         wanted.source.statistics.refreshes += 1
         self._begin(wanted, None, is_refresh=True)
+
+    def _entry(self, wanted: Wanted) -> MemoryEntry | None:
+        """Return what L1 has, of any age, if it may be served as far as changes are concerned."""
+        entry = self._layers.memory.get(wanted.key)
+        if entry is None or not self._layers.may_serve(wanted.source, entry.tags):
+            return None
+        source = entry.wanted.source
+        return entry if source is wanted.source or source.kind == wanted.source.kind else None
 
     def _give_entry(self, entry: MemoryEntry, collector: Collector | None) -> Any:
         if collector is not None:
@@ -160,6 +164,7 @@ class Reader:
         self, wanted: Wanted, entry: MemoryEntry | None, *, is_refresh: bool = False
     ) -> Fill:
         fill = Fill(wanted, self._layers.log.position, is_refresh=is_refresh)
+        self._layers.refreshes += is_refresh
         if entry is not None:
             old = Loaded(entry.value, entry.labels, fill.as_of)
             fill.fallback = old, entry.error_until
@@ -168,8 +173,6 @@ class Reader:
         return fill
 
     async def _run(self, fill: Fill) -> None:
-        layers = self._layers
-        layers.refreshes += fill.is_refresh
         is_due = False
         try:
             is_due = await self._filler.run(fill, on_loaded=self._forget)
@@ -181,7 +184,7 @@ class Reader:
             raise
         finally:
             self._forget(fill)
-            layers.refreshes -= fill.is_refresh
+            self._layers.refreshes -= fill.is_refresh
         if is_due:
             self._reload(fill.wanted)
 

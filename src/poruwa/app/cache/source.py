@@ -30,6 +30,7 @@ class Source:
     """One kind of object of a class.
 
     Attributes:
+        kind: the type of the objects; None where it is not known.
         codec: None where nothing of it goes to L2.
         negative_seconds: how long "there is none" is believed; None for the default.
         asks_origin: whether caches are by-passed while this process may have missed a change.
@@ -43,6 +44,7 @@ class Source:
         "codec",
         "data_class",
         "is_written_through",
+        "kind",
         "lifetime",
         "memo",
         "name",
@@ -56,7 +58,8 @@ class Source:
         data_class: DataClass,
         *,
         lifetime: Lifetime,
-        codec: Codec | None,
+        kind: Any = None,
+        codec: Codec | None = None,
         statistics: ClassStatistics,
         has_tags: bool,
         negative_seconds: float | None = None,
@@ -64,6 +67,7 @@ class Source:
         self.name = data_class.name
         self.data_class = data_class
         self.lifetime = lifetime
+        self.kind = kind
         self.negative = lifetime.negative(negative_seconds)
         self.codec = codec if lifetime.shared else None
         self.statistics = statistics
