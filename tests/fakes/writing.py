@@ -1,4 +1,4 @@
-"""What tests of writes share: the real database and the real bus, and this process's ends of them."""
+"""What tests of writes share: this process's ends of the real database and the real bus."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Listener:
 async def until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of several processes' ends
             await asyncio.sleep(0.02)
 
 

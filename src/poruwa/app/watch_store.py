@@ -69,7 +69,7 @@ class WatchStore:
             await self.disconnect()
             raise
         try:
-            return None if data is None else bson.decode(data)
+            return None if data is None else bson.decode(bytes(data))
         except BSONError:
             return None
 
@@ -90,7 +90,7 @@ class WatchStore:
     async def _run(self, script: str, *values: str | bytes | int) -> Any:
         client = await self._connected()
         try:
-            return await client.eval(script, len(self._keys), *self._keys, *values)  # type: ignore[misc,arg-type]
+            return await client.eval(script, len(self._keys), *self._keys, *values)
         except FAILURES:
             await self.disconnect()  # another node may be the primary now
             raise

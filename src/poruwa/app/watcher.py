@@ -26,6 +26,7 @@ from pymongo.asynchronous.change_stream import AsyncDatabaseChangeStream
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
+from poruwa.app.ending import end_tasks
 from poruwa.app.watch_rules import Event, WatchRules, transaction_of
 from poruwa.app.watch_store import LEASE_SECONDS, WatchStore
 from poruwa.config.model import ValkeyStore, WatchedCollection
@@ -117,7 +118,7 @@ class Watcher:
                     held_until = asked_at + LEASE_SECONDS
         finally:
             self.is_leading = False
-            await _end(watching)
+            await end_tasks(watching)
             with suppress(*FAILURES):
                 await self._store.leave()
 
@@ -229,7 +230,7 @@ class _BatchReader:
 
     async def close(self) -> None:
         if self._next is not None:
-            await _end(self._next)
+            await end_tasks(self._next)
 
 
 def _next_of(
@@ -241,10 +242,3 @@ def _next_of(
 def is_lost(error: OperationFailure) -> bool:
     """Tell whether the database cannot go on from the token, now or ever."""
     return error.code in _LOST_CODES
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()  # seen

@@ -36,6 +36,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from poruwa.app.ending import end_tasks
 from poruwa.app.outbox import Outbox, document_of
 from poruwa.app.relay import Relay
 from poruwa.app.watcher import Watcher
@@ -102,29 +103,24 @@ class Writes:
             if bus is not None and settings.watch
             else None
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._publishing: set[asyncio.Task[Appended]] = set()
 
     async def start(self) -> None:
         """Start relay and watcher. Waits for nothing, raises nothing."""
-        self._task = asyncio.create_task(self._run(), name="writes")
+        runs = [("outbox", self._outbox.run()), ("relay", self.relay.run())]
+        if self.watcher is not None:
+            runs.append(("watcher", self.watcher.run()))
+        self._tasks = [asyncio.create_task(run, name=name) for name, run in runs]
 
     async def close(self) -> None:
         """End them; publish and remove what is under way. Call it before the log is closed."""
         if self._publishing:
             await asyncio.wait(self._publishing)
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        tasks, self._tasks = self._tasks, []
+        if tasks:
+            await end_tasks(*tasks)
             await self._outbox.flush()
-
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._outbox.run())
-            group.create_task(self.relay.run())
-            if self.watcher is not None:
-                group.create_task(self.watcher.run())
 
     @asynccontextmanager
     async def transaction(
@@ -269,7 +265,8 @@ class Writes:
             await self._commit_until(session, outbox_id, began)
         except BaseException:
             # Perhaps it is stored: then the relay finds it.
-            self._outbox.own.discard(outbox_id)  # type: ignore[arg-type]
+            if outbox_id is not None:
+                self._outbox.own.discard(outbox_id)
             raise
 
     async def _commit_until(
