@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from poruwa.app.load_balancer import LoadBalancer
     from poruwa.app.platform import Platform
     from poruwa.app.tags import collect_tags, tag
+    from poruwa.app.writes import Writes, WrittenChange
     from poruwa.config.model import Ejection, Health, Hedge, Retry
-    from poruwa.errors import BusUnavailable, ConfigError, PoruwaError
+    from poruwa.errors import (
+        BusUnavailable,
+        ConfigError,
+        PoruwaError,
+        WriteRefused,
+        WriteUnacknowledged,
+    )
     from poruwa.rules.change import Change
     from poruwa.stores.change_leases import Acknowledgement
 
@@ -42,11 +49,19 @@ __all__ = [
     "Platform",
     "PoruwaError",
     "Retry",
+    "WriteRefused",
+    "WriteUnacknowledged",
+    "Writes",
+    "WrittenChange",
     "collect_tags",
     "tag",
 ]
 
 _HOMES = {
+    "WriteRefused": "poruwa.errors",
+    "WriteUnacknowledged": "poruwa.errors",
+    "Writes": "poruwa.app.writes",
+    "WrittenChange": "poruwa.app.writes",
     "Change": "poruwa.rules.change",
     "Acknowledgement": "poruwa.stores.change_leases",
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`

@@ -19,13 +19,16 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
 from poruwa import Platform
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
-from weddinglk.editor import Editor
+from weddinglk.documents import Document
+from weddinglk.editor import Editor, Transactions
+from weddinglk.local_writes import LocalWrites
 from weddinglk.midnight import declare_days_over
 from weddinglk.web import api, compare, discovery, editing, home, pictures, search, vendors, venues
 from weddinglk.web.errors import on_database_failure, on_failure, on_http_exception
@@ -39,6 +42,22 @@ _API_DESCRIPTION = (
     "(`?lang=` or Accept-Language); amounts are whole rupees (LKR); errors are "
     "`application/problem+json`."
 )
+
+
+@asynccontextmanager
+async def _transactions(
+    platform: Platform, database: AsyncDatabase[Document]
+) -> AsyncIterator[Transactions]:
+    """Give who writes, with a bus or without."""
+    writes = platform.writes(database)
+    if writes is None:
+        yield LocalWrites(database, platform)
+        return
+    await writes.start()
+    try:
+        yield writes
+    finally:
+        await writes.close()
 
 
 def create_app(
@@ -62,11 +81,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The database outlives the platform: what the platform still loads needs it.
-        async with open_database(database_url) as database, platform.running():
+        async with (
+            open_database(database_url) as database,
+            platform.running(),
+            _transactions(platform, database) as transactions,
+        ):
             catalogue = Catalogue(database, platform)
             app.state.site = build_site(
                 catalogue,
-                Editor(database, platform),
+                Editor(database, transactions),
                 build=build,
                 public_url=public_url,
                 operator_token=operator_token,

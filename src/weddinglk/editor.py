@@ -7,51 +7,54 @@ that no cache and no index serves the old listing any more.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from random import uniform
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
 
-from poruwa import Acknowledgement, BusUnavailable, Platform
+from poruwa import Acknowledgement
 from weddinglk.documents import Document
-from weddinglk.search.dependencies import tags_of_change
+from weddinglk.search.dependencies import TEXTS, tags_of_change
 from weddinglk.search.entries import vendor_entry, venue_entry
 from weddinglk.search.query import Kind
 
-TRIES: Final = 8  # of a transaction that met another one's
-_PAUSE_SECONDS: Final = 0.01  # before the second try; doubled for each further one
+T = TypeVar("T")
+Change = Callable[[Document], Document]
+"""Takes the stored document and returns the fields to set."""
+
 _COLLECTIONS: Final = {Kind.VENUE: "venues", Kind.VENDOR: "vendors"}
 _ENTRIES: Final = {Kind.VENUE: venue_entry, Kind.VENDOR: vendor_entry}
 
-Change = Callable[[Document], Document]
-"""Takes the stored document and returns the fields to set; none for nothing to do."""
+
+class Writing(Protocol):
+    """A transaction under way; ``poruwa.WrittenChange`` is one."""
+
+    @property
+    def session(self) -> AsyncClientSession: ...
+
+    @property
+    def acknowledgement(self) -> Acknowledgement | None: ...
+
+    def tag(self, *tags: str) -> None: ...
+
+
+class Transactions(Protocol):
+    """Who runs transactions that every cache is told of; ``poruwa.Writes`` does."""
+
+    async def run(self, callback: Callable[[Any], Awaitable[T]]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited:
     """What became of an edit.
 
-    ``document`` is the listing as it is now; ``acknowledgement`` is None where nothing changed.
+    ``document`` is the listing as it is now; ``acknowledgement`` is None where nothing was named.
     """
 
     document: Document
     acknowledgement: Acknowledgement | None
-
-
-class EditNotTaken(Exception):
-    """An edit that cannot be acknowledged.
-
-    Attributes:
-        is_stored: it is in the database all the same, and reaches the caches when they can be told.
-    """
-
-    def __init__(self, message: str, *, is_stored: bool) -> None:
-        super().__init__(message)
-        self.is_stored = is_stored
 
 
 class Editor:
@@ -59,64 +62,56 @@ class Editor:
 
     Args:
         database: the listings'.
-        platform: tells every cache.
+        transactions: runs the writes.
     """
 
-    def __init__(self, database: AsyncDatabase[Document], platform: Platform) -> None:
+    def __init__(self, database: AsyncDatabase[Document], transactions: Transactions) -> None:
         self._database = database
-        self._platform = platform
+        self._transactions = transactions
 
     async def edit(self, kind: Kind, listing_id: int, change: Change) -> Edited | None:
         """Edit a listing; return None if there is none of this id.
+
+        What is set to what it is already is told to the caches all the same: the write may be the
+        second try of one that was stored, but not acknowledged.
 
         Args:
             change: called within the transaction, once for each try.
 
         Raises:
-            EditNotTaken: the caches cannot be told.
-            pymongo.errors.PyMongoError: the database cannot be written.
+            WriteRefused: nothing was written; the same may succeed later.
+            WriteUnacknowledged: it is stored, and the caches are told later.
+            pymongo.errors.PyMongoError: the database cannot be read.
             Exception: what ``change`` raised; nothing was written.
         """
-        for attempt in range(1, TRIES + 1):
-            try:
-                return await self._edit_once(kind, listing_id, change)
-            except PyMongoError as error:
-                is_transient = error.has_error_label("TransientTransactionError")
-                if not is_transient or attempt == TRIES:
-                    raise
-                # Not at the same time as the other one, who waits as long.
-                spread = uniform(0.5, 1.0)  # noqa: S311 -- no secret
-                await asyncio.sleep(spread * _PAUSE_SECONDS * 2**attempt)
-        raise AssertionError("the last try returns or raises")
-
-    async def _edit_once(self, kind: Kind, listing_id: int, change: Change) -> Edited | None:
-        if not self._platform.is_sure():
-            raise EditNotTaken(
-                "The caches cannot be told of changes at present; nothing was written.",
-                is_stored=False,
-            )
         collection = self._database[_COLLECTIONS[kind]]
-        async with (
-            self._database.client.start_session() as session,
-            await session.start_transaction(),
-        ):
-            before = await collection.find_one({"_id": listing_id}, session=session)
+        writing: Writing | None = None
+
+        async def run(current: Writing) -> Document | None:
+            nonlocal writing
+            writing = current
+            before = await collection.find_one({"_id": listing_id}, session=current.session)
             if before is None:
                 return None
             fields = change(before)
+            after = {**before, **fields}
             if not fields:
-                return Edited(document=before, acknowledgement=None)
-            update: dict[str, Any] = {
+                return before
+            if after == before:
+                current.tag(f"{kind}:{listing_id}", _COLLECTIONS[kind], TEXTS)
+                return before
+            update = {
                 "$set": fields,
                 # Beside the seed's, an edited listing is left as people made it; and the index asks
                 # for what changed lately, by the server's clock.
                 "$currentDate": {"edited_at": True, "changed_at": True},
             }
-            await collection.update_one({"_id": listing_id}, update, session=session)
-            after = {**before, **fields}
-            tags = tags_of_change(_ENTRIES[kind](before), _ENTRIES[kind](after))
-        try:
-            acknowledgement = await self._platform.invalidate(*tags)
-        except BusUnavailable as error:
-            raise EditNotTaken("", is_stored=True) from error
-        return Edited(document=after, acknowledgement=acknowledgement)
+            await collection.update_one({"_id": listing_id}, update, session=current.session)
+            current.tag(*tags_of_change(_ENTRIES[kind](before), _ENTRIES[kind](after)))
+            return after
+
+        document = await self._transactions.run(run)
+        if document is None:
+            return None
+        assert writing is not None, "it was run"
+        return Edited(document=document, acknowledgement=writing.acknowledgement)

@@ -48,7 +48,7 @@ _Rule = Callable[[str, Any, Any, list[Refusal]], Any]
 
 
 def edited(kind: Kind, document: Document, patch: object) -> Document:
-    """Return the stored fields that ``patch`` changes, with their new values; none for no change.
+    """Return the stored fields that ``patch`` names, as they are to be.
 
     Args:
         kind: whose rules count.
@@ -62,7 +62,7 @@ def edited(kind: Kind, document: Document, patch: object) -> Document:
         raise EditRefused([Refusal(member="", reason="Write an object with the members to change")])
     rules = _RULES[kind]
     refusals: list[Refusal] = []
-    changed: Document = {}
+    wanted: Document = {}
     for name, value in patch.items():
         rule = rules.get(name)
         if rule is None:
@@ -71,15 +71,12 @@ def edited(kind: Kind, document: Document, patch: object) -> Document:
         elif value is None:
             refusals.append(Refusal(member=name, reason=_REMOVED))
         else:
-            stored = document.get(name)
-            wanted = rule(name, value, stored, refusals)
-            if wanted != stored:
-                changed[name] = wanted
+            wanted[name] = rule(name, value, document.get(name), refusals)
     if not refusals and kind is Kind.VENUE:
-        _check_guests({**document, **changed}, refusals)
+        _check_guests({**document, **wanted}, refusals)
     if refusals:
         raise EditRefused(refusals)
-    return changed
+    return wanted
 
 
 def schema_of(kind: Kind) -> dict[str, Any]:

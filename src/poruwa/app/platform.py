@@ -21,6 +21,7 @@ from pathlib import Path
 from time import time
 from typing import Any, Final, ParamSpec, TypeVar
 
+from pymongo.asynchronous.database import AsyncDatabase
 from starlette.applications import Starlette
 
 from poruwa.app.cache.call_form import KeyOf, full_key
@@ -30,6 +31,7 @@ from poruwa.app.cache.manager import CacheManager
 from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
 from poruwa.app.tags import check_tag, note_write
+from poruwa.app.writes import Writes
 from poruwa.config.load import parse_policy, read_policy_text
 from poruwa.config.model import Policy, ValkeyStore
 from poruwa.config.secrets import read_secret
@@ -202,6 +204,22 @@ class Platform:
         can rely on what the listener did. It must not raise and cannot wait.
         """
         self._listeners.append(listener)
+
+    def writes(self, database: AsyncDatabase[dict[str, Any]]) -> Writes | None:
+        """Return who writes to ``database`` so that every cache knows; None without a bus.
+
+        Ask for it while the platform runs, start it, and close it before the platform ends.
+        """
+        if self.log is None:
+            return None
+        return Writes(
+            self.log,
+            database,
+            settings=self.policy.database,
+            coherence=self.policy.stores.coherence,
+            bus=self._bus_store,
+            on_written=note_write,
+        )
 
     def is_sure(self) -> bool:
         """Tell whether this process has certainly applied every acknowledged change.

@@ -17,8 +17,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from poruwa import WriteRefused, WriteUnacknowledged
 from weddinglk.documents import Document, vendor_from_document, venue_from_document
-from weddinglk.editor import EditNotTaken
 from weddinglk.edits import EditRefused, edited, schema_of
 from weddinglk.search.query import Kind
 from weddinglk.web.api import Language, ListingId
@@ -111,8 +111,11 @@ async def _edit(request: Request, kind: Kind, listing_id: int) -> Response:
         return problem_response(request, 412, detail)
     except EditRefused as error:
         return _refused(request, error)
-    except EditNotTaken as error:
-        return _not_taken(request, error)
+    except WriteRefused as error:
+        return _not_taken(request, error.message, "refused")
+    except WriteUnacknowledged as error:
+        became = "unknown" if error.is_stored is None else "stored"
+        return _not_taken(request, error.message, became)
     if done is None:
         return problem_response(request, 404, f"There is no {kind} {listing_id}.")
     representation = _representation(request, kind, done.document)
@@ -211,11 +214,7 @@ def _refused(request: Request, error: EditRefused) -> Response:
     return problem_response(request, 422, f"Refused: {names}.", errors=errors[:20])
 
 
-def _not_taken(request: Request, error: EditNotTaken) -> Response:
-    return problem_response(
-        request,
-        503,
-        str(error),
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        extra={"write": "stored" if error.is_stored else "refused"},
-    )
+def _not_taken(request: Request, message: str, became: str) -> Response:
+    detail = f"{message[:1].upper()}{message[1:]}."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem_response(request, 503, detail, headers=headers, extra={"write": became})

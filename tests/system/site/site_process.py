@@ -71,6 +71,7 @@ def seeded_database(folder: Path) -> Iterator[str]:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     port = free_port()
+    folder.mkdir(exist_ok=True)
     url = f"mongodb://127.0.0.1:{port}/weddinglk?retryWrites=false&directConnection=true"
     server: list[object] = [DATABASE, "--host", "127.0.0.1", "--port", port]
     server += ["--storage-path", folder]
