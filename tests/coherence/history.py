@@ -6,6 +6,7 @@ with it by program order; no clock and no time allowance takes part.
 | write's answer                                | its venue                                      |
 |-----------------------------------------------|------------------------------------------------|
 | 2xx                                           | the floor rises to its version                 |
+| an error that says ``"write": "refused"``     | nobody may ever read this version              |
 | anything else                                 | the version may come into force later: nobody  |
 |                                               | writes there until nothing can be under way    |
 """
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,14 @@ from tests.coherence.marks import NEVER_WRITTEN, versions
 from tests.coherence.targets import Target
 
 _SHOWN_FIELDS = ("cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "server-timing")
+
+
+class Fate(Enum):
+    """What became of a write, as far as its answer says."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,7 @@ class History:
 
     def __init__(self, path: Path | None = None) -> None:
         self.violations: list[Violation] = []
+        self.halves: list[str] = []  # reads of what was refused
         self.reads: Counter[int] = Counter()  # by worker
         self.hits = 0
         self.failures: Counter[str] = Counter()
@@ -72,6 +83,7 @@ class History:
         self.acknowledgement_seconds: list[float] = []
         self.faults = "no fault yet"
         self.is_counting = True
+        self._refused: set[tuple[int, int]] = set()  # venue and version
         self._floors: dict[int, tuple[int, float]] = {}
         self._shown: dict[tuple[str, str], dict[int, int]] = {}  # by path and entity tag
         self._file = path.open("w") if path is not None else None
@@ -118,6 +130,11 @@ class History:
         )  # fmt: skip
         if not is_page:
             return []
+        self.halves += [
+            f"{target.path} shows version {version} of venue {venue}, which was refused"
+            for venue, version in seen.items()
+            if (venue, version) in self._refused
+        ]
         found = [
             Violation(
                 venue=venue, version=seen.get(venue, NEVER_WRITTEN), floor=floor, path=target.path,
@@ -142,20 +159,22 @@ class History:
             raise ValueError(f"{target.path}: {before} and {seen} have the same ETag {answer.etag}")
         return seen
 
-    def note_write(self, venue: int, version: int, answer: Answer) -> bool:
-        """Return whether it was acknowledged."""
-        is_acknowledged = 200 <= answer.status < 300
-        if is_acknowledged:
+    def note_write(self, venue: int, version: int, answer: Answer) -> Fate:
+        """Take note of a write; return what became of it."""
+        fate = _fate(answer)
+        if fate is Fate.ACKNOWLEDGED:
             self._floors[venue] = (version, time.monotonic())
             self.acknowledgement_seconds.append(answer.ended - answer.started)
         else:
             self.write_failures[answer.problem.partition(":")[0] or str(answer.status)] += 1
+        if fate is Fate.REFUSED:
+            self._refused.add((venue, version))
         self._write(
             kind="write", venue=venue, version=version, started=answer.started, ended=answer.ended,
-            status=answer.status, problem=answer.problem, fields=_shown(answer),
-            body="" if is_acknowledged else answer.body[:500].decode(errors="replace"),
+            status=answer.status, problem=answer.problem, fields=_shown(answer), fate=fate.value,
+            body="" if fate is Fate.ACKNOWLEDGED else answer.body[:500].decode(errors="replace"),
         )  # fmt: skip
-        return is_acknowledged
+        return fate
 
     def note_fault(self, text: str) -> None:
         self.faults = text
@@ -169,3 +188,13 @@ class History:
 
 def _shown(answer: Answer) -> dict[str, str]:
     return {name: answer.fields[name] for name in _SHOWN_FIELDS if name in answer.fields}
+
+
+def _fate(answer: Answer) -> Fate:
+    if 200 <= answer.status < 300:
+        return Fate.ACKNOWLEDGED
+    try:
+        is_refused = json.loads(answer.body).get("write") == "refused"
+    except (ValueError, AttributeError):
+        is_refused = False
+    return Fate.REFUSED if is_refused else Fate.OPEN

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 
 from tests.coherence.client import Answer, Client, Gateway
-from tests.coherence.history import History, Violation
+from tests.coherence.history import Fate, History, Violation
 from tests.coherence.marks import LANGUAGES, tagline
 from tests.coherence.targets import Target
 
@@ -111,14 +111,14 @@ class Load:
                 await asyncio.sleep(0.05)
                 continue
             venue = chance.choice(ready)
-            answer, is_acknowledged = await self.write(venue)
-            if is_acknowledged:
+            answer, fate = await self.write(venue)
+            if fate is Fate.ACKNOWLEDGED:
                 await self._reads_at_once(venue, chance, by, seen_cookie(answer))
-            else:
+            elif fate is Fate.OPEN:
                 rests_until[venue] = time.monotonic() + REST_SECONDS
             await self._pause(every_seconds * chance.uniform(0.5, 1.5))
 
-    async def write(self, venue: int) -> tuple[Answer, bool]:
+    async def write(self, venue: int) -> tuple[Answer, Fate]:
         """Write the next version of a venue."""
         version = self._next_version[venue]
         self._next_version[venue] += 1

@@ -18,6 +18,7 @@ def shortfalls(
     found = [str(each) for each in outcome.violations[:_SHOWN]]
     if len(outcome.violations) > _SHOWN:
         found.append(f"... {len(outcome.violations)} stale reads in all")
+    found += outcome.halves[:_SHOWN]
     found += outcome.differences[:_SHOWN]
     if plan.seconds and not plan.is_direct:
         if outcome.hit_rate < LEAST_HIT_RATE:

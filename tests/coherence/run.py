@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.coherence.client import Client, Gateway
 from tests.coherence.faults import FAULTS, Fault, in_random_order
-from tests.coherence.history import History, Violation
+from tests.coherence.history import Fate, History, Violation
 from tests.coherence.load import Load, WriteFunction, past_everything, patching
 from tests.coherence.marks import versions
 from tests.coherence.stack import CoherenceStack, running_stack
@@ -60,6 +60,7 @@ class Outcome:
     """What came of it. ``*_unfaulted`` are of the part without faults."""
 
     violations: list[Violation] = field(default_factory=list)
+    halves: list[str] = field(default_factory=list)  # reads of writes that were refused
     differences: list[str] = field(default_factory=list)  # at the end, from the database
     reads_unfaulted: Counter[int] = field(default_factory=Counter)
     hits_unfaulted: int = 0
@@ -113,6 +114,7 @@ class _Run:
             self._client.close()
             self._history.close()
         self._outcome.violations = self._history.violations
+        self._outcome.halves = self._history.halves
         return self._outcome
 
     async def _observed(self) -> None:
@@ -153,8 +155,8 @@ class _Run:
         shown = [await listing(client, gateway, venue) for venue in venues]
         writing = Load(client, self._stack.gateways, (), self._history, self._write_function())
         for venue in venues:
-            answer, is_acknowledged = await writing.write(venue)
-            if not is_acknowledged:
+            answer, fate = await writing.write(venue)
+            if fate is not Fate.ACKNOWLEDGED:
                 raise RuntimeError(
                     f"the first write is answered {answer.status} {answer.problem}: "
                     f"{answer.body[:500].decode(errors='replace')}"

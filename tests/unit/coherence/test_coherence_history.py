@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.coherence.client import Answer, Gateway
-from tests.coherence.history import History
+from tests.coherence.history import Fate, History
 from tests.coherence.marks import tagline, versions
 from tests.coherence.targets import Target
 
@@ -56,9 +56,18 @@ def test_a_read_that_started_before_the_acknowledgement_may_see_either() -> None
 @pytest.mark.parametrize("status", [503, 500, 0])
 def test_a_write_without_acknowledgement_promises_nothing(status: int) -> None:
     history = History()
-    assert not history.note_write(12, 2, written(status))
+    assert history.note_write(12, 2, written(status)) is Fate.OPEN
 
     assert not history.note_read(GATEWAY, TARGET, page(1), history.floors(TARGET), "reader 0")
+
+
+def test_what_was_refused_may_never_be_read() -> None:
+    history = History()
+    refusal = Answer(started=0.0, ended=0.5, status=503, body=b'{"write": "refused"}')
+    assert history.note_write(12, 2, refusal) is Fate.REFUSED
+
+    history.note_read(GATEWAY, TARGET, page(2), history.floors(TARGET), "reader 0")
+    assert len(history.halves) == 1
 
 
 def test_not_modified_shows_what_the_page_of_that_tag_showed() -> None:
