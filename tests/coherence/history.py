@@ -26,7 +26,7 @@ from tests.coherence.client import Answer, Gateway
 from tests.coherence.marks import NEVER_WRITTEN, versions
 from tests.coherence.targets import Target
 
-_SHOWN_FIELDS = ("cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "server-timing")
+_SHOWN_FIELDS = ("cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "poruwa-acknowledged")
 
 
 class Fate(Enum):

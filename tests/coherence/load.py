@@ -29,6 +29,7 @@ class Load:
 
     Args:
         write: writes a version of a venue; its answer's status tells whether it is acknowledged.
+        after: whose versions are gone on from.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Load:
         write: WriteFunction,
         *,
         seed: int = 1,
-        next_version: int = 1,
+        after: Load | None = None,
     ) -> None:
         self._client = client
         self._gateways = gateways
@@ -51,7 +52,9 @@ class Load:
         self._write = write
         self._over = asyncio.Event()
         self._etags: dict[str, str] = {}
-        self._next_version: defaultdict[int, int] = defaultdict(lambda: next_version)
+        self._next_version: defaultdict[int, int] = (
+            defaultdict(lambda: 1) if after is None else after._next_version
+        )
         self.on_violation: Callable[[Violation], None] = lambda violation: None
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ from tests.coherence.faults import FAULTS, Fault, in_random_order
 from tests.coherence.history import Fate, History, Violation
 from tests.coherence.load import Load, WriteFunction, past_everything, patching
 from tests.coherence.marks import versions
-from tests.coherence.stack import CoherenceStack, running_stack
+from tests.coherence.stack import CoherenceStack, StackFailure, running_stack
 from tests.coherence.targets import (
     NotFound,
     Target,
@@ -119,6 +119,8 @@ class _Run:
 
     async def _observed(self) -> None:
         plan, outcome, history = self._plan, self._outcome, self._history
+        if not await self._until_whole():
+            raise StackFailure(f"not all parts are up: {self._stack.last_words('up')}")
         venues = await self._venues()
         load = await self._prepared(venues)
         await self._warm(load)
@@ -155,12 +157,7 @@ class _Run:
         shown = [await listing(client, gateway, venue) for venue in venues]
         writing = Load(client, self._stack.gateways, (), self._history, self._write_function())
         for venue in venues:
-            answer, fate = await writing.write(venue)
-            if fate is not Fate.ACKNOWLEDGED:
-                raise RuntimeError(
-                    f"the first write is answered {answer.status} {answer.problem}: "
-                    f"{answer.body[:500].decode(errors='replace')}"
-                )
+            await self._write_first(writing, venue)
         self._targets = await find_targets(client, gateway, shown, frozenset(venues))
         missing = missing_kinds(self._targets, shown)
         if missing and not self._plan.is_direct:
@@ -173,6 +170,20 @@ class _Run:
         )  # fmt: skip
         load.on_violation = self._violated
         return load
+
+    async def _write_first(self, writing: Load, venue: int) -> None:
+        """Write until it is acknowledged: parts that have just started may refuse."""
+        deadline = time.monotonic() + _WHOLE_SECONDS
+        while True:
+            answer, fate = await writing.write(venue)
+            if fate is Fate.ACKNOWLEDGED:
+                return
+            if fate is Fate.OPEN or time.monotonic() > deadline:
+                raise StackFailure(
+                    f"the first write is answered {answer.status} {answer.problem}: "
+                    f"{answer.body[:500].decode(errors='replace')}"
+                )
+            await asyncio.sleep(0.1)
 
     def _write_function(self) -> WriteFunction:
         if self._plan.is_direct:
@@ -233,19 +244,18 @@ class _Run:
     # After.
 
     async def _compare(self, venues: Sequence[int]) -> None:
-        """Read every page from every worker: it must equal the database."""
+        """Read every page from every worker: it must equal the database.
+
+        First by the workers that are there a second after the last fault, then by those that had
+        to start again.
+        """
         await asyncio.sleep(SETTLE_SECONDS)
         before = await asyncio.to_thread(self._stack.taglines, list(venues))
-        workers = 0
-        for gateway in self._stack.gateways:
-            await asyncio.to_thread(self._stack.refresh)
-            pending = set(gateway.workers)
-            workers += len(pending)
-            gate = asyncio.Semaphore(8)
-            async with asyncio.TaskGroup() as group:
-                for target in self._targets:
-                    group.create_task(self._compare_one(gate, gateway, target, before))
-        self._outcome.workers = workers
+        compared = await self._compare_with(before, frozenset())
+        if not await self._until_whole():
+            self._outcome.differences.append("not all workers and instances came back")
+        compared |= await self._compare_with(before, compared)
+        self._outcome.workers = len(compared)
         after = await asyncio.to_thread(self._stack.taglines, list(venues))
         if after != before:
             self._outcome.differences.append(f"the database changed at rest: {before} to {after}")
@@ -257,13 +267,41 @@ class _Run:
                     f"{self._history.floor(venue)} was acknowledged"
                 )
 
+    async def _compare_with(
+        self, database: dict[int, str], known: frozenset[int]
+    ) -> frozenset[int]:
+        """Compare what workers that are not ``known`` answer; return their pids."""
+        await asyncio.to_thread(self._stack.refresh)
+        gate = asyncio.Semaphore(8)
+        found: frozenset[int] = frozenset()
+        async with asyncio.TaskGroup() as group:
+            for gateway in self._stack.gateways:
+                new = frozenset(gateway.workers) - known
+                found |= new
+                for target in self._targets if new else ():
+                    group.create_task(self._compare_one(gate, gateway, new, target, database))
+        return found
+
+    async def _until_whole(self) -> bool:
+        deadline = time.monotonic() + _WHOLE_SECONDS
+        while time.monotonic() < deadline:
+            if await asyncio.to_thread(self._stack.is_whole):
+                return True
+            await asyncio.sleep(0.2)
+        return False
+
     async def _compare_one(
-        self, gate: asyncio.Semaphore, gateway: Gateway, target: Target, database: dict[int, str]
+        self,
+        gate: asyncio.Semaphore,
+        gateway: Gateway,
+        workers: frozenset[int],
+        target: Target,
+        database: dict[int, str],
     ) -> None:
         wanted = {
             venue: versions(database[venue].encode(), "en").get(venue, 0) for venue in target.venues
         }
-        pending = set(gateway.workers)
+        pending = set(workers)
         tries = 0
         while pending and tries < _TRIES_PER_WORKER:
             tries += 1
