@@ -166,7 +166,7 @@ class _Run:
         self._say(f"  {len(self._targets)} pages show venues {sorted(venues)}")
         load = Load(
             client, self._stack.gateways, self._targets, self._history, self._write_function(),
-            seed=self._plan.seed, next_version=2,
+            seed=self._plan.seed, after=writing,
         )  # fmt: skip
         load.on_violation = self._violated
         return load
