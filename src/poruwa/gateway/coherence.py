@@ -171,6 +171,7 @@ class GatewayCoherence:
         if self.log is not None:
             metrics.staleness = {LAYER: durations(self.log.stats.staleness)}
             metrics.unsure_seconds = {LAYER: self.log.unsure_seconds()}
+            metrics.sure = {LAYER: int(self.log.is_sure())}
 
     # For the cache.
 

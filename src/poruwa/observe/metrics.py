@@ -88,6 +88,7 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     staleness: dict[str, list[float]] = {}  # from a write until it was applied
     acknowledgements: dict[str, list[float]] = {}  # from a purge until a layer had applied it
     unsure_seconds: dict[str, float] = {}
+    sure: dict[str, int] = {}  # processes that cannot have missed a change
     fills_refused: dict[str, dict[str, int]] = {}  # of the gateway's cache, by class and reason
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
@@ -117,6 +118,7 @@ class GatewayMetrics:
         "instance_up",
         "patience",
         "staleness",
+        "sure",
         "unsure_seconds",
         "waiting",
     )
@@ -134,6 +136,7 @@ class GatewayMetrics:
         self.cache_held: dict[str, int] = {}
         self.staleness: dict[str, list[float]] = {}
         self.unsure_seconds: dict[str, float] = {}
+        self.sure: dict[str, int] = {}
         self.fills_refused: dict[str, dict[str, int]] = {}
         # Gauges: set by their owners, at the latest just before snapshot().
         self.in_flight: dict[str, int] = {}
@@ -205,6 +208,7 @@ class GatewayMetrics:
                 cache_held=self.cache_held,
                 staleness=self.staleness,
                 unsure_seconds=self.unsure_seconds,
+                sure=self.sure,
                 fills_refused=self.fills_refused,
                 in_flight=self.in_flight,
                 connections=self.connections,
@@ -238,6 +242,7 @@ def merge(snapshots: Iterable[bytes], retired: Iterable[bytes] = ()) -> MetricsS
         _add(total.connections, one.connections)
         _add(total.waiting, one.waiting)
         _add(total.cache_held, one.cache_held)
+        _add(total.sure, one.sure)
         for route, delays in one.patience.items():
             known_delays = total.patience.get(route, delays)
             total.patience[route] = [max(pair) for pair in zip(known_delays, delays, strict=True)]
@@ -395,6 +400,12 @@ def _coherence_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     for layer, seconds in snapshot.unsure_seconds.items():
         unsure.add_metric((layer,), seconds)
     yield unsure
+    sure = GaugeMetricFamily(
+        "poruwa_sure", "Processes that cannot have missed a change.", labels=("layer",)
+    )
+    for layer, count in snapshot.sure.items():
+        sure.add_metric((layer,), count)
+    yield sure
     refused = CounterMetricFamily(
         "poruwa_fills_refused",
         "Answers that were not kept, as they may be out of date.",

@@ -231,11 +231,13 @@ def test_without_the_bus_what_has_tags_is_asked_of_the_origin(own_site: Followed
     site.origin.on("/pages/error", lambda call: call.close())
     assert site.get("/pages/error").status == 502
     assert site.gateway.metric("poruwa_unsure_seconds_total") > 0
+    assert site.gateway.metric('poruwa_sure{layer="gateway"}') == 0
     # And with the bus all is as before: what did not change meanwhile is served again.
     calls = len(site.origin.seen("/free/x"))
     site.bus.start()
     site.await_sure()
     kept(site, "/pages/x", "3")
+    assert site.gateway.metric('poruwa_sure{layer="gateway"}') == 1
     assert len(site.origin.seen("/free/x")) == calls
 
 
