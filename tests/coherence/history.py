@@ -26,7 +26,9 @@ from tests.coherence.client import Answer, Gateway
 from tests.coherence.marks import NEVER_WRITTEN, versions
 from tests.coherence.targets import Target
 
-_SHOWN_FIELDS = ("cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "poruwa-acknowledged")
+_SHOWN_FIELDS = (
+    "cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "poruwa-acknowledged"
+)  # fmt: skip
 
 
 class Fate(Enum):

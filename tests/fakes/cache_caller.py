@@ -32,7 +32,7 @@ async def main(file: Path) -> None:
         return f"loaded by {os.getpid()}"
 
     async with platform.running():
-        while not platform.stats()["is_sure"]:  # noqa: ASYNC110
+        while not platform.stats()["is_sure"]:
             await asyncio.sleep(0.01)
         say("ready")
         loop = asyncio.get_running_loop()

@@ -60,7 +60,7 @@ class Listener:
 async def until(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - conditions of several processes' ends
+        while not condition():
             await asyncio.sleep(0.02)
 
 

@@ -69,7 +69,7 @@ class WatchStore:
             await self.disconnect()
             raise
         try:
-            return None if data is None else bson.decode(bytes(data))
+            return bson.decode(data) if isinstance(data, bytes) else None
         except BSONError:
             return None
 

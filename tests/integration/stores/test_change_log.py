@@ -65,7 +65,7 @@ async def running(
 
 async def until(is_so: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not is_so():  # noqa: ASYNC110
+        while not is_so():
             await asyncio.sleep(0.005)
 
 

@@ -54,7 +54,7 @@ async def running(*servers: ValkeyProcess, layer: str = "app/1") -> AsyncIterato
 
 async def until(is_so: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not is_so():  # noqa: ASYNC110
+        while not is_so():
             await asyncio.sleep(0.01)
 
 

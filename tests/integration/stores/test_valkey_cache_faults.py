@@ -83,7 +83,7 @@ async def every_call_ends(cache: ValkeyCache) -> None:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - the server has no event for it
+        while not await condition():
             await asyncio.sleep(0.02)
 
 
