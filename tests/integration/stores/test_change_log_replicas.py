@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 from fakes.caching_layer import LayerProcess, coherence_of, store_of
+from fakes.stale_reads import LEASE, PATIENCE, Check
 from fakes.valkey_process import BUS, ValkeyProcess
-from integration.stores.test_change_log_faults import Check
 from poruwa.errors import BusUnavailable
 from poruwa.rules.change import Change
 from poruwa.rules.position import epoch_of
 from poruwa.stores.change_log import ChangeLog
 
-LEASE = 0.3
-PATIENCE = 30.0
 AT_ONCE = ("--repl-diskless-sync-delay", "0")
 
 
@@ -121,6 +119,7 @@ async def test_a_dead_replica_does_no_harm(pair: tuple[ValkeyProcess, ValkeyProc
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pair", [False], indirect=True, ids=["valkey"])
 async def test_nothing_sure_is_stale_over_promotions(
     pair: tuple[ValkeyProcess, ValkeyProcess], tmp_path: Path
 ) -> None:
