@@ -265,11 +265,9 @@ class ChangeLog:
         """Ask every heartbeat whether another node calls itself primary."""
         while True:
             asked_at = time.monotonic()
-            try:
+            with contextlib.suppress(*FAILURES, ValueError):  # then renewals fail, and tell why
                 await self._links.confirm()
                 self._confirmed_at = asked_at
-            except (*FAILURES, ValueError) as error:
-                _log.debug("the bus's primary is in doubt", error=str(error))
             await asyncio.sleep(self._coherence.heartbeat_seconds)
 
     async def _renew(self) -> bool:
