@@ -17,6 +17,7 @@ ORDER = (
     "pass_through",
     "cache_hits",
     "cache_store",
+    "cached",
     "l2",
     "faults",
     "soak",

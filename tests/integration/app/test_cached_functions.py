@@ -120,7 +120,7 @@ async def test_a_change_of_something_else_parts_nobody_from_a_load(
 
 
 async def test_what_came_between_the_question_and_the_lock_is_not_loaded_again(
-    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+    sites: tuple[Site, Site], cache: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = sites
     shared = two.platform._layers.shared
@@ -129,7 +129,7 @@ async def test_what_came_between_the_question_and_the_lock_is_not_loaded_again(
 
     async def late_lock(key: bytes, *, as_of: int, seconds: float) -> Lock | Held:
         await one.venue(1)
-        await until(lambda: counts(one, "venue")["shared_bytes_written"])
+        await until(lambda: cache.client.keys("*:l2:*") and not cache.client.keys("*:fill:*"))
         return await lock(key, as_of=as_of, seconds=seconds)
 
     monkeypatch.setattr(shared, "lock", late_lock)
