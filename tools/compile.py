@@ -61,6 +61,7 @@ MODULES = (
     "poruwa/gateway/outbox.py",
     "poruwa/gateway/own_request.py",
     "poruwa/gateway/parts.py",
+    "poruwa/gateway/past_fetches.py",
     "poruwa/gateway/fill.py",
     "poruwa/gateway/gateway.py",
     "poruwa/gateway/heads.py",

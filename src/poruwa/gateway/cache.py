@@ -44,6 +44,7 @@ from poruwa.gateway.parts import (
     is_range_alone,
     rest_of,
 )
+from poruwa.gateway.past_fetches import PastFetches
 from poruwa.gateway.stored import (
     EncodedResponse,
     StoredResponse,
@@ -168,6 +169,7 @@ class GatewayCache:
         coherence: what the change log of all machines says.
         sureness: until when (monotonic seconds) what is stored may be served without a second look.
         origins: how many URLs are stored of each.
+        past: fetches of what may not be answered from here.
         siblings: what the other workers fetch and have; None for nobody.
     """
 
@@ -181,6 +183,7 @@ class GatewayCache:
         "fills",
         "largest_bytes",
         "origins",
+        "past",
         "siblings",
         "store",
         "stored",
@@ -203,6 +206,7 @@ class GatewayCache:
         self.encodings = Encodings(gateway, self)
         self.changes = Changes()
         self.origins: dict[bytes, int] = {}
+        self.past = PastFetches(self, gateway.loop)
         self.coherence = GatewayCoherence(gateway, self)
         self.sureness = self.coherence.sureness
         self.stored = 0
@@ -442,7 +446,7 @@ class GatewayCache:
     def ask_past(
         self, exchange: Exchange, rule: CacheRule, primary: bytes, key: bytes, detail: bytes
     ) -> bool:
-        """Have the origin answer what may not be answered from here: for one, and not kept.
+        """Have the origin answer what may not be answered from here; nothing of it is kept.
 
         Returns False where the request is to pass as it is, as ``consult``.
         """
@@ -460,10 +464,7 @@ class GatewayCache:
         )
         plan.forwarded = FWD_BYPASS
         plan.detail = detail
-        fill = Fill(self, plan, None, as_of=self.changes.position, is_listed=False)
-        fill.is_bypass = True
-        fill.join(exchange, plan)
-        fill.begin(exchange, b"")
+        self.past.ask(exchange, plan)
         return True
 
     def ask_past_if_behind(self, exchange: Exchange, rule: CacheRule) -> bool:
@@ -515,6 +516,8 @@ class GatewayCache:
         """Let nobody join a fill any more."""
         if self.fills.get(fill.plan.key) is fill:
             del self.fills[fill.plan.key]
+        if fill.is_bypass:
+            self.past.on_ended(fill)
         if self.siblings is not None:
             self.siblings.release(fill)
 

@@ -203,7 +203,7 @@ class Fill:
         log_as_of: what of the log its answer holds: as the answer says, else as when it was begun.
         asked_position: that the origin was told to have applied; 0 before it is asked.
         is_unsure: the instance that answers may have missed a change.
-        is_bypass: it is for its one client, whatever comes: not joined, not kept.
+        is_bypass: it is for those who came before it began: not joined, not kept.
         tags: of the answer, as far as they are known; None before.
         began_at: monotonic nanoseconds.
         claim: its number in the fill table (``gateway.siblings``); -1 for none.
@@ -249,6 +249,9 @@ class Fill:
     )
 
     request: RequestHead
+    begun_position: int
+    log_as_of: int
+    asked_position: int
 
     def __init__(
         self,

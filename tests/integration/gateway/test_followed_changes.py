@@ -6,14 +6,19 @@ sure; what siblings do is in ``test_followed_siblings``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fakes.followed_site import HOST, FollowedSite, ask, followed_site, said
+from fakes.origin import Call
 
 
 @pytest.fixture(scope="module")
@@ -241,18 +246,60 @@ def test_without_the_bus_what_has_tags_is_asked_of_the_origin(own_site: Followed
     assert len(site.origin.seen("/free/x")) == calls
 
 
-def test_requests_do_not_wait_for_one_another_while_unsure(own_site: FollowedSite) -> None:
+def test_nobody_joins_a_fetch_that_is_under_way_while_unsure(own_site: FollowedSite) -> None:
+    """Nor waits for its end; who come meanwhile share the next one, which begins after them."""
     site = own_site
     site.bus.kill()
     site.await_unsure()
     calls = site.held("/pages/alone")
-    with site.gateway.connect() as first, site.gateway.connect() as second:
-        for client in (first, second):
+    with contextlib.ExitStack() as stack:
+        first, *others = [stack.enter_context(site.gateway.connect()) for _ in range(20)]
+        ask(first, "/pages/alone")
+        site.origin.await_calls("/pages/alone", 1)
+        for client in others:
             ask(client, "/pages/alone")
-        site.origin.await_calls("/pages/alone", 2)
-        for number, call in enumerate(list(calls)):
-            call.reply(b"%d" % number)
-        assert {first.response().body, second.response().body} == {b"0", b"1"}
+        others.pop().close()  # one of them leaves
+        site.origin.await_calls("/pages/alone", 2)  # the first one is still under way
+        answering = threading.Thread(target=lambda: answer_as_they_come(calls, b"new", 1))
+        answering.start()
+        assert {client.response().body for client in others} == {b"new"}
+        assert len(calls) < len(others) / 2  # few, where all that wait share one
+        calls[0].reply(b"old")
+        assert first.response().body == b"old"
+        site.page("/pages/alone", "newest")
+        assert site.body("/pages/alone") == "newest"
+        answering.join()
+
+
+def test_a_failed_fetch_past_the_cache_fails_for_who_waited_for_it(
+    own_site: FollowedSite,
+) -> None:
+    site = own_site
+    site.bus.kill()
+    site.await_unsure()
+    calls = site.held("/pages/failing")
+    with contextlib.ExitStack() as stack:
+        first, *others = [stack.enter_context(site.gateway.connect()) for _ in range(4)]
+        ask(first, "/pages/failing")
+        site.origin.await_calls("/pages/failing", 1)
+        site.origin.on("/pages/failing", lambda call: call.close())
+        for client in others:
+            ask(client, "/pages/failing")
+        calls[0].connection.sock.shutdown(socket.SHUT_RDWR)
+        assert [client.response().status for client in (first, *others)] == [502] * 4
+    site.page("/pages/failing", "well")
+    assert site.body("/pages/failing") == "well"
+
+
+def answer_as_they_come(calls: list[Call], body: bytes, begin: int) -> None:
+    """Answer all calls from ``begin`` on, until none has come for a while."""
+    quiet_until = time.monotonic() + 1.0
+    while time.monotonic() < quiet_until:
+        if len(calls) > begin:
+            calls[begin].reply(body)
+            begin += 1
+            quiet_until = time.monotonic() + 1.0
+        time.sleep(0.005)
 
 
 def test_a_frozen_worker_serves_nothing_old_when_it_goes_on(own_site: FollowedSite) -> None:
