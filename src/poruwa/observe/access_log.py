@@ -179,4 +179,5 @@ class AccessLog:
 def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(file, view) :]
+        written = os.write(file, view)  # of its own: compiled, a slice evaluates its start twice
+        view = view[written:]
