@@ -24,10 +24,8 @@ from pymongo.errors import PyMongoError
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from poruwa.config.check_stores import OUTBOX
 from poruwa.rules.change import Change
-
-OUTBOX: Final = "poruwa_outbox"
-"""The collection."""
 
 _PAUSE_SECONDS: Final = 0.25  # after a failed removal
 _MOST_REMOVED: Final = 500  # in one call
@@ -64,8 +62,13 @@ def change_of(document: Mapping[str, Any]) -> Change:
         return Change(everything=True, source="unreadable")
 
 
-def _encoded(texts: Iterable[str]) -> tuple[bytes, ...]:
+def _encoded(texts: object) -> tuple[bytes, ...]:
+    if not isinstance(texts, list | tuple):
+        raise TypeError(f"{texts!r} is no list")
     return tuple(text.encode() for text in texts)
+
+
+__all__ = ["OUTBOX", "Outbox", "change_of", "document_of"]
 
 
 class Outbox:

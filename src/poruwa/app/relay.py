@@ -91,10 +91,9 @@ class Relay:
             if now >= self._seen[each["_id"]] + self._after and each["_id"] not in self._outbox.own
         ][:BATCH]
         for batch in _batches(left):
-            # Not known to be told otherwise: one of this process's own failed, too.
-            change = merged([change_of(each) for each in batch], operation_time, source="relay")
+            change = merged([each for _, each in batch], operation_time, source="relay")
             await self._log.append(change)
-            ids = [each["_id"] for each in batch]
+            ids = [document_id for document_id, _ in batch]
             self._outbox.own.update(ids)
             self._outbox.published(ids)
             self.published += len(ids)
@@ -102,15 +101,16 @@ class Relay:
         return len(left)
 
 
-def _batches(documents: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
+def _batches(documents: Sequence[dict[str, Any]]) -> Iterator[list[tuple[ObjectId, Change]]]:
+    batch: list[tuple[ObjectId, Change]] = []
     names = 0
     for document in documents:
-        more = sum(len(document.get(key) or ()) for key in ("tags", "keys", "urls"))
+        change = change_of(document)
+        more = len(change.tags) + len(change.keys) + len(change.urls)
         if batch and names + more > MOST_NAMES:
             yield batch
             batch, names = [], 0
-        batch.append(document)
+        batch.append((document["_id"], change))
         names += more
     if batch:
         yield batch

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -51,6 +51,7 @@ _KEEP_SECONDS: Final = 10.0  # a quiet stream's token is kept so often, before h
 # specification that say the position is gone.
 _LOST_CODES: Final = frozenset({9, 136, 260, 280, 286, 40615, 40647, 40649, 50811})
 
+_NOT_FOUND: Final = 26
 _FAILED: Final = (PyMongoError, BusUnavailable, *FAILURES)
 _log = structlog.get_logger(component="watcher")
 
@@ -85,6 +86,7 @@ class Watcher:
         self._store = WatchStore(bus, namespace=namespace)
         self._kept: Mapping[str, Any] | None = None
         self._kept_at = 0.0
+        self._bare: set[str] = set()  # collections that did not exist
 
     async def run(self) -> None:
         """Watch whenever nobody else does, until cancelled."""
@@ -123,7 +125,7 @@ class Watcher:
                 await self._store.leave()
 
     async def _watch(self) -> None:
-        await self._keep_documents()
+        await self._keep_documents(self._rules.needs_documents)
         token = await self._store.token()
         while True:
             try:
@@ -165,6 +167,9 @@ class Watcher:
                 if change is not None:
                     await self._publish(change)
                 if events:
+                    if self._bare:
+                        seen = {each.get("ns", {}).get("coll") for each in events}
+                        await self._keep_documents(self._bare & seen)
                     await self._keep(events[-1]["_id"])
                     if events[-1]["operationType"] == "invalidate":
                         return
@@ -186,17 +191,22 @@ class Watcher:
         if token is not None and token != self._kept and await self._store.save(token):
             self._kept = token
 
-    async def _keep_documents(self) -> None:
+    async def _keep_documents(self, names: Iterable[str]) -> None:
         """Have the database keep documents of before, where tags need their fields."""
-        for name in self._rules.needs_documents:
+        for name in names:
             try:
                 await self._database.command(
                     "collMod", name, changeStreamPreAndPostImages={"enabled": True}
                 )
+                self._bare.discard(name)
             except OperationFailure as error:
+                if error.code == _NOT_FOUND:  # to be created: its first event will tell
+                    self._bare.add(name)
+                    continue
+                self._bare.discard(name)
                 _log.warning(
-                    "changes to fields that tags need will be published as: all changed; create "
-                    "the collection, or switch changeStreamPreAndPostImages on",
+                    "changes to fields that tags need will be published as: all changed; switch "
+                    "the collection's changeStreamPreAndPostImages on",
                     collection=name,
                     error=str(error),
                 )

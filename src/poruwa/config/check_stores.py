@@ -21,6 +21,8 @@ _SMALLEST_CLUSTER = 3
 _NO_CDN = Cdn()
 _DEFAULT = ValkeyStore()
 _EXTERNAL_ONLY = ("username", "password", "tls", "database")
+OUTBOX = "poruwa_outbox"
+"""The collection of changes that are stored but not yet published (``app.outbox``)."""
 
 
 def check_stores(policy: Policy, findings: Findings) -> None:
@@ -154,6 +156,7 @@ def _check_database(database: Database, findings: Findings) -> None:
         findings.refuse(
             (*path, "username"), 'has no password; write password = "env:MONGODB_PASSWORD"'
         )
+    _check_writes(database, findings)
     if database.pool.least > database.pool.most:
         findings.refuse(
             (*path, "pool", "least"),
@@ -164,6 +167,21 @@ def _check_database(database: Database, findings: Findings) -> None:
             (*path, "connect"),
             f"{format_duration(database.connect_seconds)} is longer than database.operation, "
             f"{format_duration(database.operation_seconds)}, which includes it; lower it",
+        )
+
+
+def _check_writes(database: Database, findings: Findings) -> None:
+    for each in database.watch:
+        if each.name == OUTBOX:
+            findings.refuse(
+                ("database", "watch", each.name),
+                "is where writes keep what is to be published; watch the site's own collections",
+            )
+    if database.relay_after_seconds >= database.operation_seconds:
+        findings.warn(
+            ("database", "relay_after"),
+            f"{format_duration(database.relay_after_seconds)} is as long as database.operation or "
+            "longer: what a crash leaves unpublished is stale for longer than a write may take",
         )
 
 
