@@ -2,7 +2,7 @@
 
 ``python -m fakes.writing_process MODE DATABASE_URL DATABASE BUS_ADDRESS NAME``. Modes:
 
-``crash``: makes one write (``venues`` 77, tag ``crashed``) and is killed (SIGKILL to itself) between
+``crash``: makes one write (``venues`` 77, tag ``crashed``) and kills itself (SIGKILL) between
 commit and append.
 ``run``: relays and watches until killed; says ``ready`` once it is sure, and ``leading`` each time
 it has become the watcher.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-_AGAIN_SECONDS: Final = 0.1
+_AGAIN_SECONDS: Final = 0.5
 
 
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:

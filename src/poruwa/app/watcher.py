@@ -90,21 +90,25 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch whenever nobody else does, until cancelled."""
-        try:
-            while True:
-                try:
-                    if await self._store.hold():
-                        await self._lead()
-                except _FAILED as error:
-                    _log.warning("nothing is watched by this process now", error=str(error))
-                except Exception:
-                    _log.exception("the watcher failed; trying again")
-                await asyncio.sleep(TRY_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311
-        finally:
-            await self._store.disconnect()
+        while True:
+            try:
+                if await self._store.hold():
+                    await self._lead()
+                    await self._store.leave()
+            except _FAILED as error:
+                _log.warning("nothing is watched by this process now", error=str(error))
+            except Exception:
+                _log.exception("the watcher failed; trying again")
+            await asyncio.sleep(TRY_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311
+
+    async def close(self) -> None:
+        """Let another watcher begin at once. To be called when ``run`` has ended."""
+        with suppress(*FAILURES):
+            await self._store.leave()
+        await self._store.disconnect()
 
     async def _lead(self) -> None:
-        """Watch until the lease is lost or something fails; give the lease back."""
+        """Watch until the lease is lost or something fails."""
         held_until = time.monotonic() + LEASE_SECONDS
         watching = asyncio.create_task(self._watch(), name="watcher")
         self.is_leading = True
@@ -121,8 +125,6 @@ class Watcher:
         finally:
             self.is_leading = False
             await end_tasks(watching)
-            with suppress(*FAILURES):
-                await self._store.leave()
 
     async def _watch(self) -> None:
         await self._keep_documents(self._rules.needs_documents)

@@ -121,6 +121,8 @@ class Writes:
         if tasks:
             await end_tasks(*tasks)
             await self._outbox.flush()
+            if self.watcher is not None:
+                await self.watcher.close()
 
     @asynccontextmanager
     async def transaction(
