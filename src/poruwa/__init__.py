@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poruwa.app.load_balancer import LoadBalancer
     from poruwa.app.platform import Platform
     from poruwa.app.tags import collect_tags, tag
+    from poruwa.app.tally import Tally
     from poruwa.app.writes import Writes, WrittenChange
     from poruwa.config.model import Ejection, Health, Hedge, Retry
     from poruwa.errors import (
@@ -49,6 +50,7 @@ __all__ = [
     "Platform",
     "PoruwaError",
     "Retry",
+    "Tally",
     "WriteRefused",
     "WriteUnacknowledged",
     "Writes",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Tally": "poruwa.app.tally",
     "WriteRefused": "poruwa.errors",
     "WriteUnacknowledged": "poruwa.errors",
     "Writes": "poruwa.app.writes",

@@ -26,6 +26,7 @@ from starlette.exceptions import HTTPException
 from poruwa import Platform
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
+from weddinglk.demand import Demand
 from weddinglk.documents import Document
 from weddinglk.editor import Editor, Transactions
 from weddinglk.local_writes import LocalWrites
@@ -49,11 +50,7 @@ async def _transactions(
     platform: Platform, database: AsyncDatabase[Document]
 ) -> AsyncIterator[Transactions]:
     """Give who writes, with a bus or without."""
-    writes = platform.writes(database)
-    if writes is None:
-        yield LocalWrites(database, platform)
-        return
-    await writes.start()
+    writes = platform.writes(database) or LocalWrites(database, platform)
     try:
         yield writes
     finally:
@@ -86,21 +83,30 @@ def create_app(
             platform.running(),
             _transactions(platform, database) as transactions,
         ):
-            catalogue = Catalogue(database, platform)
+            tally = platform.tally("views")
+            catalogue = Catalogue(database, platform, when_complete=transactions.start)
+            demand = Demand(tally, catalogue.load_tagged)
+            platform.on_change(demand.note)
             app.state.site = build_site(
                 catalogue,
                 Editor(database, transactions),
+                demand,
                 build=build,
                 public_url=public_url,
                 operator_token=operator_token,
             )
             await catalogue.ready()  # builds the index now if it can, else with a later check
-            midnight = asyncio.create_task(declare_days_over(platform))
+            behind = [
+                asyncio.create_task(declare_days_over(platform)),
+                asyncio.create_task(tally.run()),
+            ]
             try:
                 yield
             finally:
-                midnight.cancel()
-                await asyncio.gather(midnight, return_exceptions=True)
+                for task in behind:
+                    task.cancel()
+                await asyncio.gather(*behind, return_exceptions=True)
+                await demand.close()
                 await catalogue.close()
 
     app = FastAPI(

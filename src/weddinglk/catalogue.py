@@ -12,7 +12,7 @@ depends on: ``venue:12`` and ``vendor:7`` for a listing and its reviews, whether
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -78,12 +78,18 @@ class Featured:
 ReviewPage = Page[Review]
 
 
+async def _nothing() -> None:
+    """Do nothing once the data is complete."""
+
+
 class Catalogue:
     """Reads listings.
 
     Args:
         database: what ``weddinglk.database.open_database`` gave.
         platform: whose caches keep what is read, by the classes of the policy.
+        when_complete: awaited once the data is complete, before the index is built: who watches for
+            the writes of others need not watch the seeding.
 
     Attributes:
         upkeep: of the search index.
@@ -93,8 +99,16 @@ class Catalogue:
         featured: returns the home page's choice: of each style and category the best.
     """
 
-    def __init__(self, database: AsyncDatabase[Document], platform: Platform) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase[Document],
+        platform: Platform,
+        *,
+        when_complete: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         self._database = database
+        self._when_complete = when_complete
+        self._is_complete = False
         self._loading = asyncio.Lock()
         self.upkeep = Upkeep(database, is_sure=platform.is_sure)
         platform.on_change(self._note)
@@ -158,11 +172,19 @@ class Catalogue:
             if marker is None or "completed_at" not in marker:
                 return False
             async with self._loading:
+                if not self._is_complete:
+                    await self._when_complete()
+                    self._is_complete = True
                 if not len(self.upkeep.listings.index):
                     await self.load()
         except PyMongoError:
             return False
         return len(self.upkeep.listings.index) > 0
+
+    async def load_tagged(self, name: str) -> None:
+        """Have the caches load what the tag ``venue:12`` or ``vendor:7`` names."""
+        kind, _, number = name.partition(":")
+        await (self.venue if kind == Kind.VENUE else self.vendor)(int(number))
 
     async def venues(self, venue_ids: Sequence[int]) -> tuple[Venue, ...]:
         """Return those that exist, in the order of the ids."""

@@ -43,6 +43,10 @@ class Writing(Protocol):
 class Transactions(Protocol):
     """Who runs transactions that every cache is told of; ``poruwa.Writes`` does."""
 
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     async def run(self, callback: Callable[[Any], Awaitable[T]]) -> T: ...
 
 

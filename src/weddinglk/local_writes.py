@@ -49,6 +49,12 @@ class LocalWrites:
         self._client = database.client
         self._platform = platform
 
+    async def start(self) -> None:
+        """Nothing runs behind."""
+
+    async def close(self) -> None:
+        """Nothing runs behind."""
+
     async def run(self, callback: Callable[[LocalWriting], Awaitable[T]]) -> T:
         """Run ``callback`` as one transaction, again where it met another.
 

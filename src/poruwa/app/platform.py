@@ -31,6 +31,7 @@ from poruwa.app.cache.manager import CacheManager
 from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
 from poruwa.app.tags import check_tag, note_write
+from poruwa.app.tally import Tally
 from poruwa.app.writes import Writes
 from poruwa.config.load import parse_policy, read_policy_text
 from poruwa.config.model import Policy, ValkeyStore
@@ -220,6 +221,11 @@ class Platform:
             bus=self._bus_store,
             on_written=note_write,
         )
+
+    def tally(self, name: str) -> Tally:
+        """Return counts over all processes of what is in demand; have its ``run`` run."""
+        namespace = self.policy.stores.coherence.namespace
+        return Tally(self._bus_store, f"{{{namespace}}}:tally:{name}")
 
     def is_sure(self) -> bool:
         """Tell whether this process has certainly applied every acknowledged change.

@@ -137,6 +137,7 @@ async def get_venue(request: Request, venue_id: ListingId, lang: Language) -> Re
     venue = await catalogue.venue(venue_id)
     if venue is None:
         return problem_response(request, 404, f"There is no venue {venue_id}.")
+    site_of(request).demand.view(f"venue:{venue_id}")
     return _answer(request, VenueModel.of(venue, choice_of(request).language, catalogue))
 
 
@@ -226,6 +227,7 @@ async def get_vendor(request: Request, vendor_id: ListingId, lang: Language) -> 
     vendor = await catalogue.vendor(vendor_id)
     if vendor is None:
         return problem_response(request, 404, f"There is no vendor {vendor_id}.")
+    site_of(request).demand.view(f"vendor:{vendor_id}")
     return _answer(request, VendorModel.of(vendor, choice_of(request).language, catalogue))
 
 

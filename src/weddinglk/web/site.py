@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue
+from weddinglk.demand import Demand
 from weddinglk.editor import Editor
 from weddinglk.web.fragments import calendar_rows, icon_maker, place_namer
 from weddinglk.web.static import StaticFiles, load_static_files
@@ -30,6 +31,7 @@ class Site:
 
     catalogue: Catalogue
     editor: Editor
+    demand: Demand
     operator_token: str
     templates: dict[str, Template]
     texts: dict[str, Texts]
@@ -47,7 +49,13 @@ def site_of(request: Request) -> Site:
 
 
 def build_site(
-    catalogue: Catalogue, editor: Editor, *, build: str, public_url: str, operator_token: str
+    catalogue: Catalogue,
+    editor: Editor,
+    demand: Demand,
+    *,
+    build: str,
+    public_url: str,
+    operator_token: str,
 ) -> Site:
     """Load texts and static files and compile every template, so that requests read no file."""
     static = load_static_files()
@@ -73,6 +81,7 @@ def build_site(
     return Site(
         catalogue=catalogue,
         editor=editor,
+        demand=demand,
         operator_token=operator_token,
         templates={name: environment.get_template(name) for name in names},
         texts=load_texts(),

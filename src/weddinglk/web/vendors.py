@@ -52,6 +52,7 @@ async def vendor_page(request: Request) -> Response:
         return not_found(request)
     if vendor.category is not category:
         return redirect(request, f"/vendors/{vendor.category}/{vendor.id}")
+    site_of(request).demand.view(f"vendor:{vendor.id}")
     reviews = await catalogue.reviews(
         f"vendor:{vendor.id}", review_page(request), _REVIEWS_PER_PAGE
     )

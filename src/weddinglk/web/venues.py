@@ -47,6 +47,7 @@ async def venue_page(request: Request) -> Response:
     venue = await catalogue.venue(venue_id) if venue_id <= ID_MAX else None
     if venue is None:
         return not_found(request)
+    site_of(request).demand.view(f"venue:{venue.id}")
     reviews = await catalogue.reviews(f"venue:{venue.id}", review_page(request), _REVIEWS_PER_PAGE)
     first = availability.shown_today()
     asked = request.query_params.get("date", "")
