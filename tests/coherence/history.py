@@ -27,8 +27,13 @@ from tests.coherence.marks import NEVER_WRITTEN, versions
 from tests.coherence.targets import Target
 
 _SHOWN_FIELDS = (
-    "cache-status", "age", "etag", "x-request-id", "poruwa-as-of", "poruwa-acknowledged"
-)  # fmt: skip
+    "cache-status",
+    "age",
+    "etag",
+    "x-request-id",
+    "poruwa-as-of",
+    "poruwa-acknowledged",
+)
 
 
 class Fate(Enum):
@@ -37,6 +42,20 @@ class Fate(Enum):
     ACKNOWLEDGED = "acknowledged"
     REFUSED = "refused"
     OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTime:
+    """Seconds of an acknowledged write.
+
+    Attributes:
+        whole: from the request to its answer: transaction, caches told, response.
+        acknowledged: from the append to the last layer's answer, as the site tells
+            (``Poruwa-Acknowledged``); ``whole`` where it does not.
+    """
+
+    whole: float
+    acknowledged: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +101,7 @@ class History:
         self.hits = 0
         self.failures: Counter[str] = Counter()
         self.write_failures: Counter[str] = Counter()
-        self.acknowledgement_seconds: list[float] = []
+        self.write_times: list[WriteTime] = []  # of acknowledged writes
         self.faults = "no fault yet"
         self.is_counting = True
         self._refused: set[tuple[int, int]] = set()  # venue and version
@@ -166,7 +185,7 @@ class History:
         fate = _fate(answer)
         if fate is Fate.ACKNOWLEDGED:
             self._floors[venue] = (version, time.monotonic())
-            self.acknowledgement_seconds.append(answer.ended - answer.started)
+            self.write_times.append(_write_time(answer))
         else:
             self.write_failures[answer.problem.partition(":")[0] or str(answer.status)] += 1
         if fate is Fate.REFUSED:
@@ -190,6 +209,12 @@ class History:
 
 def _shown(answer: Answer) -> dict[str, str]:
     return {name: answer.fields[name] for name in _SHOWN_FIELDS if name in answer.fields}
+
+
+def _write_time(answer: Answer) -> WriteTime:
+    whole = answer.ended - answer.started
+    told = answer.fields.get("poruwa-acknowledged")
+    return WriteTime(whole, whole if told is None else float(told) / 1000)
 
 
 def _fate(answer: Answer) -> Fate:

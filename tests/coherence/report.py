@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.coherence.history import WriteTime
 from tests.coherence.run import Outcome, Plan
 
 LEAST_HIT_RATE = 0.9
@@ -41,8 +42,8 @@ def lines(outcome: Outcome) -> list[str]:
         f"pages read: {outcome.targets}; workers: {outcome.workers}",
         f"unfaulted: {reads.total():,} reads, {outcome.hit_rate:.1%} hits, by worker "
         + " ".join(f"{count:,}" for count in sorted(reads.values())),
-        f"acknowledged, unfaulted: {_times(outcome.acknowledgements_unfaulted)}",
-        f"acknowledged, under faults: {_times(outcome.acknowledgements_faulted)}",
+        f"writes, unfaulted: {_times(outcome.writes_unfaulted)}",
+        f"writes, under faults: {_times(outcome.writes_faulted)}",
         f"failed under faults: reads {dict(outcome.failures_faulted)}, "
         f"writes {dict(outcome.write_failures_faulted)}",
         f"faults: {len(outcome.faults)}; compared at the end: {outcome.compared:,} reads",
@@ -57,8 +58,14 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _times(values: Sequence[float]) -> str:
+def _times(values: Sequence[WriteTime]) -> str:
     if not values:
         return "none"
-    p50, p99 = (percentile(values, share) * 1000 for share in (0.5, 0.99))
-    return f"{len(values)} writes, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    acknowledged = [each.acknowledged for each in values]
+    whole = [each.whole for each in values]
+    parts = [
+        f"{name} p50 {percentile(times, 0.5) * 1000:.1f} ms, "
+        f"p99 {percentile(times, 0.99) * 1000:.1f} ms"
+        for name, times in (("acknowledged", acknowledged), ("answered", whole))
+    ]
+    return f"{len(values)}, " + "; ".join(parts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.coherence.client import Client, Gateway
 from tests.coherence.faults import FAULTS, Fault, in_random_order
-from tests.coherence.history import Fate, History, Violation
+from tests.coherence.history import Fate, History, Violation, WriteTime
 from tests.coherence.load import Load, WriteFunction, past_everything, patching
 from tests.coherence.marks import versions
 from tests.coherence.stack import CoherenceStack, StackFailure, running_stack
@@ -64,8 +64,8 @@ class Outcome:
     differences: list[str] = field(default_factory=list)  # at the end, from the database
     reads_unfaulted: Counter[int] = field(default_factory=Counter)
     hits_unfaulted: int = 0
-    acknowledgements_unfaulted: list[float] = field(default_factory=list)
-    acknowledgements_faulted: list[float] = field(default_factory=list)
+    writes_unfaulted: list[WriteTime] = field(default_factory=list)
+    writes_faulted: list[WriteTime] = field(default_factory=list)
     failures_unfaulted: Counter[str] = field(default_factory=Counter)
     failures_faulted: Counter[str] = field(default_factory=Counter)
     write_failures_unfaulted: Counter[str] = field(default_factory=Counter)
@@ -134,13 +134,12 @@ class _Run:
             await asyncio.sleep(plan.seconds)
             outcome.reads_unfaulted = Counter(history.reads)
             outcome.hits_unfaulted = history.hits
-            outcome.acknowledgements_unfaulted = list(history.acknowledgement_seconds)
+            outcome.writes_unfaulted = list(history.write_times)
             outcome.failures_unfaulted = Counter(history.failures)
             outcome.write_failures_unfaulted = Counter(history.write_failures)
             await self._faults()
             load.stop()
-        done = len(outcome.acknowledgements_unfaulted)
-        outcome.acknowledgements_faulted = history.acknowledgement_seconds[done:]
+        outcome.writes_faulted = history.write_times[len(outcome.writes_unfaulted) :]
         outcome.failures_faulted = history.failures - outcome.failures_unfaulted
         outcome.write_failures_faulted = history.write_failures - outcome.write_failures_unfaulted
         await self._compare(venues)
@@ -219,11 +218,11 @@ class _Run:
             if number < len(order):
                 await asyncio.sleep(max(0.0, plan.fault_every - (time.monotonic() - began)))
             failed_now, refused_now, _ = self._figures()
-            slowest = max(self._history.acknowledgement_seconds[done:], default=0.0)
+            times = [each.acknowledged for each in self._history.write_times[done:]]
             self._say(
                 f"  fault {number} of {len(order)}: {fault.name}: {failed_now - failed} reads "
                 f"failed, {refused_now - refused} writes not acknowledged, slowest "
-                f"acknowledgement {slowest * 1000:.0f} ms"
+                f"acknowledgement {max(times, default=0.0) * 1000:.0f} ms"
             )
 
     def _figures(self) -> tuple[int, int, int]:
@@ -232,7 +231,7 @@ class _Run:
         return (
             history.failures.total(),
             history.write_failures.total(),
-            len(history.acknowledgement_seconds),
+            len(history.write_times),
         )
 
     def _violated(self, violation: Violation) -> None:
