@@ -20,6 +20,7 @@ from tests.coherence.targets import Target
 REST_SECONDS = 20.0
 PAUSE_AFTER_FAILURE_SECONDS = 0.02  # who is refused at once must not outnumber those who wait
 READS_AFTER_WRITE = 4
+READ_EVERY_SECONDS = 0.01  # of each reader at most: what is checked needs the cores as well
 COMPRESSED, CONDITIONAL = 0.2, 0.3  # shares of the readers' reads
 WriteFunction = Callable[[int, int], Awaitable[Answer]]
 
@@ -65,12 +66,14 @@ class Load:
         """Read popular pages more often (Zipf), each time on a new connection."""
         chance = random.Random(number)
         while not self._over.is_set():
+            began = time.monotonic()
             target = chance.choices(self._targets, cum_weights=self._weights)[0]
             await self.read(
                 chance.choice(self._gateways), target, f"reader {number}",
                 is_compressed=chance.random() < COMPRESSED,
                 is_conditional=chance.random() < CONDITIONAL,
             )  # fmt: skip
+            await asyncio.sleep(max(0.0, began + READ_EVERY_SECONDS - time.monotonic()))
 
     async def read(
         self,
