@@ -93,7 +93,7 @@ class Check:
         """Wait until each layer that lives answers while sure, and a write is acknowledged."""
         before, writes = dict(self.sure_reads), self.writes
         async with asyncio.timeout(PATIENCE):
-            while self.writes <= writes + 5 or not self._all_sure_since(before):  # noqa: ASYNC110
+            while self.writes <= writes + 5 or not self._all_sure_since(before):
                 await asyncio.sleep(0.02)
 
     def _all_sure_since(self, before: dict[str, int]) -> bool:

@@ -43,7 +43,7 @@ def listener() -> Listener:
 
 async def until_outbox_is_empty(database: AsyncDatabase[dict[str, Any]]) -> None:
     async with asyncio.timeout(10):
-        while await database[OUTBOX].count_documents({}):  # noqa: ASYNC110 - others empty it
+        while await database[OUTBOX].count_documents({}):
             await asyncio.sleep(0.02)
 
 
