@@ -97,21 +97,22 @@ class EpochWatch:
     """What is known of the present epoch: since when, and whether older leases still run.
 
     Attributes:
+        epoch: the present one, as far as this process knows; 0 before any.
         longest_seconds: the longest lease that may have been given.
     """
 
-    __slots__ = ("_epoch", "_seen_at", "_settled", "longest_seconds")
+    __slots__ = ("_seen_at", "_settled", "epoch", "longest_seconds")
 
     def __init__(self, lease_seconds: float) -> None:
         self.longest_seconds = lease_seconds
-        self._epoch = 0
+        self.epoch = 0
         self._seen_at = 0.0
         self._settled = 0
 
     def see(self, head: Head, now: float) -> None:
         """Take note of a script's answer that was there at ``now`` (monotonic)."""
-        if head.epoch != self._epoch:
-            self._epoch = head.epoch
+        if head.epoch != self.epoch:
+            self.epoch = head.epoch
             self._seen_at = now
         if head.is_settled:
             self._settled = max(head.epoch, self._settled)
@@ -120,7 +121,7 @@ class EpochWatch:
     def settled_epoch(self, now: float) -> int:
         """Return the epoch before which all leases have lapsed by the own clock; 0 if not yet."""
         is_over = now >= self._seen_at + MARGIN * self.longest_seconds
-        return self._epoch if self._epoch and is_over else 0
+        return self.epoch if self.epoch and is_over else 0
 
     def is_settled(self, epoch: int) -> bool:
         """Tell whether all leases given before ``epoch`` are known to have lapsed."""

@@ -3,22 +3,25 @@
 Three clients, so that none waits for another: renewals, whose answer is useless once the lease is
 over; calls (appends and surveys); and the subscription that wakes.
 
-With replicas, all nodes are asked who is the primary, again every heartbeat and after every append:
-who writes to one primary does not reach who listens to the other. Of two, the one with the later
-epoch counts (the other is an old primary that came back); if neither has it, none does until one is
-demoted. A node that does not answer is taken for dead: see the limits in ``stores.change_log``.
+With replicas, all nodes are asked who is the primary, and the others again every heartbeat and
+after every append: who writes to one primary does not reach who listens to the other. Of two, the
+one with the later epoch counts (the other is an old primary that came back); if neither has it,
+none does until one is demoted. A node that does not answer is taken for dead: see the limits in
+``stores.change_log``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from poruwa.config.model import Coherence, ValkeyStore
+from poruwa.stores.change_leases import EpochWatch
 from poruwa.stores.change_scripts import ChangeScripts, epoch_key
 from poruwa.stores.valkey_connection import FAILURES, cancellable, make_client
 
@@ -66,11 +69,14 @@ class ChangeLinks:
         current: the present link, whether it works or not.
     """
 
-    def __init__(self, store: ValkeyStore, coherence: Coherence, *, retained: int) -> None:
+    def __init__(
+        self, store: ValkeyStore, coherence: Coherence, *, watch: EpochWatch, retained: int
+    ) -> None:
         self.has_replicas = len(store.nodes) > 1
         self.current: ChangeLink | None = None
         self._store = store
         self._coherence = coherence
+        self._watch = watch
         self._retained = retained
         self._is_doubted = True
         self._lock = asyncio.Lock()
@@ -93,19 +99,24 @@ class ChangeLinks:
         """Have the next ``get`` look again who takes the writes."""
         self._is_doubted = self.has_replicas
 
-    async def confirm(self) -> None:
-        """Make sure that no other node is the primary.
+    async def confirm(self, link: ChangeLink | None = None) -> None:
+        """Make sure that no other node is the primary, and that ``link`` is the present one.
 
         Raises:
             ConnectionError: one says so, and is not known to be an old one.
         """
         if self.current is None or self._is_doubted:
-            await self.get()  # asks the same
+            await self.get()  # asks all of them
         elif self.has_replicas:
-            node = self._chosen(await self._primaries())
-            if node != self.current.node:
-                self._is_doubted = True
-                raise ConnectionError(f"{node} is the primary now")
+            others = [node for node in self._store.nodes if node != self.current.node]
+            # Asked every heartbeat: one that is cut off must not hold up the leases.
+            claims = await self._primaries(others, self._coherence.lease_seconds / 4)
+            for node, epoch in claims.items():
+                if epoch >= self._watch.epoch:
+                    self._is_doubted = True
+                    raise ConnectionError(f"{node} says that it is the primary now")
+        if link is not None and link is not self.current:
+            raise ConnectionError(f"{link.node} is no longer the primary")
 
     async def close(self) -> None:
         link, self.current = self.current, None
@@ -117,7 +128,9 @@ class ChangeLinks:
 
     async def _find(self) -> None:
         nodes = self._store.nodes
-        node = self._chosen(await self._primaries()) if self.has_replicas else nodes[0]
+        node = nodes[0]
+        if self.has_replicas:
+            node = self._chosen(await self._primaries(nodes, self._store.timeout_seconds))
         link = self.current
         if link is None or link.node != node:
             self.current = ChangeLink(self._store, self._coherence, node, retained=self._retained)
@@ -130,27 +143,23 @@ class ChangeLinks:
         chosen = [node for node, epoch in primaries.items() if epoch == latest]
         if len(chosen) == 1:
             return chosen[0]
-        self._is_doubted = True
         if chosen:
             raise ConnectionError(f"{' and '.join(chosen)} both say primary; demote one of them")
         raise ConnectionError(f"none of {', '.join(self._store.nodes)} says that it is the primary")
 
-    async def _primaries(self) -> dict[str, int]:
+    async def _primaries(self, nodes: Sequence[str], patience: float) -> dict[str, int]:
         """Return the nodes that call themselves primary, and the epochs they know."""
-        answers = await asyncio.gather(*(self._epoch_of(node) for node in self._store.nodes))
-        pairs = zip(self._store.nodes, answers, strict=True)
+        answers = await asyncio.gather(*(self._epoch_of(node, patience) for node in nodes))
+        pairs = zip(nodes, answers, strict=True)
         return {node: epoch for node, epoch in pairs if epoch is not None}
 
-    async def _epoch_of(self, node: str) -> int | None:
+    async def _epoch_of(self, node: str, patience: float) -> int | None:
         probe = self._probes.get(node)
         if probe is None:
             store = replace(self._store, connections_per_node=2 * _FEW_CONNECTIONS)
-            # Asked every heartbeat; a node that is cut off must not hold up the others' leases.
-            patience = min(store.timeout_seconds, self._coherence.lease_seconds / 4)
-            probe = make_client(store, node=node, retries=0, timeout_seconds=patience)
-            self._probes[node] = probe
+            probe = self._probes[node] = make_client(store, node=node, retries=0)
         try:
-            async with probe.pipeline(transaction=False) as pipe:
+            async with asyncio.timeout(patience), probe.pipeline(transaction=False) as pipe:
                 pipe.execute_command("ROLE")
                 pipe.hget(epoch_key(self._coherence.namespace), "epoch")
                 role, epoch = await cancellable(pipe.execute())

@@ -137,7 +137,7 @@ class ChangeLog:
         self._applier = ChangeApplier(on_change, on_all_changed, self.stats)
         self.changes: Changes = self._applier.changes
         self._watch = EpochWatch(coherence.lease_seconds)
-        self._links = ChangeLinks(store, coherence, retained=retained)
+        self._links = ChangeLinks(store, coherence, watch=self._watch, retained=retained)
         self._writer = ChangeWriter(
             self._links, store, coherence, token=token, watch=self._watch, stats=self.stats
         )
@@ -290,7 +290,8 @@ class ChangeLog:
         self._apply_entries(head)
         # Only who has applied all there was, and was in the table while it was read, is sure.
         self._registers = self.position >= head.position
-        if not (self._registers and is_registering):
+        # A lease of a server that has been left meanwhile counts nothing.
+        if not (self._registers and is_registering and link is self._links.current):
             return True
         self._applier.warm()
         if self._links.has_replicas:

@@ -88,7 +88,8 @@ class ChangeWriter:
                 link = await self._links.get()
                 head = await link.calls.append(self._known, data, self._token)
                 table = layers_of(head.rest)
-                await self._links.confirm()
+                self._watch.see(head, time.monotonic())
+                await self._links.confirm(link)
         except (*FAILURES, ValueError) as error:
             self._stats.append_failures += 1
             self._links.doubt()
@@ -97,7 +98,6 @@ class ChangeWriter:
                 "look whether its server runs, and repeat the call"
             ) from error
         now = time.monotonic()
-        self._watch.see(head, now)
         self.note_known(head.position)
         self._stats.appends += 1
         return Appended(

@@ -84,7 +84,7 @@ async def test_a_promoted_replica_begins_an_epoch(
         await asyncio.to_thread(primary.start)
         later = await log.publish(Change(tags=(b"z",)))
         assert epoch_of(later.position) == epoch_of(answer.position)
-        assert log.is_sure()
+        await until(log.is_sure)
         with replica.client as client:
             assert client.xlen("{poruwa}:log") == 5  # two epochs of one, and three changes
 
