@@ -14,8 +14,9 @@ import pytest
 from fakes.valkey_process import BUS, ValkeyProcess, free_port
 from poruwa.config.model import Coherence, StoreMode, ValkeyStore
 from poruwa.errors import BusUnavailable, ConfigError
-from poruwa.rules.change import Change
+from poruwa.rules.change import Change, encode_change
 from poruwa.rules.position import epoch_of, make_position, n_of
+from poruwa.stores import change_log
 from poruwa.stores.change_log import ChangeLog
 
 PATIENCE = 20.0
@@ -187,6 +188,25 @@ async def test_a_layer_that_missed_what_was_trimmed_forgets_everything(
         assert recorder.resets[1:]
         assert layer.changes.since((b"other",), answer.position - 3)
         assert recorder.resets[-1] in (answer.position - 1, answer.position)
+
+
+async def test_a_layer_far_behind_forgets_everything_at_once(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_log, "FAR_BEHIND", 50)
+    recorder = Recorder()
+    async with running(valkey, **recorder.callbacks()) as layer:
+        await until(layer.is_sure)
+        epoch, before = epoch_of(layer.position), layer.position
+        with valkey.client as client, client.pipeline() as pipe:  # nobody is woken
+            for n in range(1, 201):
+                pipe.xadd("{poruwa}:log", {"c": encode_change(Change())}, id=f"{epoch}-{n}")
+            pipe.hset("{poruwa}:epoch", "n", 200)
+            pipe.execute()
+        assert await layer.reached(before + 200, timeout=PATIENCE)
+        assert recorder.changes == []
+        assert recorder.resets[-1] == before + 200
+        assert layer.changes.since((), before + 199)
 
 
 async def test_nobody_waits_for_who_left(valkey: ValkeyProcess) -> None:
