@@ -147,5 +147,4 @@ def _draw(unfaulted: Sequence[float], faulted: Sequence[float], path: Path) -> N
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds")
     axes.set_ylabel("share of writes")
-    axes.legend()
     save_figure(figure, path)

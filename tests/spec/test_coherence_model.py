@@ -14,6 +14,7 @@ from spec.coherence_model.explore import explore
 from spec.coherence_model.rules import Rules, World
 
 ONE_APP = World(name="one app", layers=1, paths=((0,),), is_cold=True)
+IN_TURNS = replace(ONE_APP, name="by-passes are shared", shares_by_passes=True)
 UNRELATED = replace(ONE_APP, name="something else changes", unrelated_changes=1, readers=1)
 IN_PARTS = replace(UNRELATED, name="a renewal brings one change", entries_per_renewal=1)
 CRASH = replace(ONE_APP, name="a writer crashes", writer_crashes=1)
@@ -35,7 +36,7 @@ GATEWAY = World(
 )  # fmt: skip
 
 WORLDS = (
-    ONE_APP, UNRELATED, IN_PARTS, CRASH, RESTART, TWO_APPS, TWO_WRITERS, AMNESIA, GATEWAY
+    ONE_APP, IN_TURNS, UNRELATED, IN_PARTS, CRASH, RESTART, TWO_APPS, TWO_WRITERS, AMNESIA, GATEWAY
 )  # fmt: skip
 
 # The rule that is left out, and a world in which that shows.
@@ -54,6 +55,7 @@ NEEDED = (
     ("unsure_asks_the_origin", ONE_APP),
     ("unsure_passes_the_shared_store_by", TWO_APPS),
     ("unsure_joins_no_fill", ONE_APP),
+    ("shares_only_by_passes_not_begun", IN_TURNS),
     ("sure_only_at_the_end_of_the_log", IN_PARTS),
     ("layers_have_names_of_their_own", TWO_APPS),
     ("restart_begins_an_epoch", RESTART),

@@ -80,6 +80,11 @@ class _Walk:
                 frame = frame._replace(stores=False)
                 joined = read._replace(phase="join", joined=other, frames=(*read.frames, frame))
                 return f"{where} joins read {other}", self._with(joined)
+        if not allowed and self._world.shares_by_passes:
+            other = self._shared_by_pass(number, read)
+            if other >= 0:
+                joined = read._replace(phase="join", joined=other, frames=(*read.frames, frame))
+                return f"{where} shares the by-pass of read {other}", self._with(joined)
         phase = self._next_phase(read, depth, allowed, has_seen)
         read = read._replace(phase=phase, frames=(*read.frames, frame))
         return f"{where} asks on", self._with(read)
@@ -108,6 +113,17 @@ class _Walk:
                     checks = self._rules.joins_only_fills_not_older_than_a_change
                     if frame.as_of >= layer.changed or not checks:
                         return other
+        return -1
+
+    def _shared_by_pass(self, number: int, read: Read) -> int:
+        """Return a by-pass at this layer whose question has not been asked yet; -1 for none."""
+        may_have_begun = not self._rules.shares_only_by_passes_not_begun
+        for other, leader in enumerate(self._state.reads):
+            if other != self._index and leader.frames and leader.seen >= read.seen:
+                top = leader.frames[-1]
+                is_by_pass = top.layer == number and not top.stores
+                if is_by_pass and (leader.phase in ("enter", "load") or may_have_begun):
+                    return -1 if leader.phase == "join" else other
         return -1
 
     def _compose(self, read: Read) -> Step:

@@ -29,6 +29,7 @@ class Rules:
     unsure_asks_the_origin: bool = True
     unsure_passes_the_shared_store_by: bool = True
     unsure_joins_no_fill: bool = True
+    shares_only_by_passes_not_begun: bool = True  # where by-passes are shared at all
     sure_only_at_the_end_of_the_log: bool = True
     layers_have_names_of_their_own: bool = True
     # Epochs (rule 6).
@@ -70,3 +71,4 @@ class World:
     entries_per_renewal: int = 9
     lease: int = 1  # ticks
     has_seen_cookie: bool = False
+    shares_by_passes: bool = False  # who by-passes waits for one that begins after it came
