@@ -79,6 +79,17 @@ def test_with_all_rules_nothing_stale_is_read_or_kept(world: World) -> None:
     assert finding.states > 1_000  # the world was walked through, not refused at its door
 
 
+@pytest.mark.parametrize(
+    "world", [TWO_APPS, TWO_WRITERS, AMNESIA, GATEWAY], ids=lambda world: world.name
+)
+def test_what_still_holds_when_it_is_used_is_as_good_as_loaded_then(world: World) -> None:
+    """The cache manager's reading of the minimum: a part has the position at which it was found
+    unchanged, so that parts of different ages make something that can be kept."""
+    finding = explore(replace(world, use_renews_as_of=True), Rules())
+
+    assert not finding.wrong, str(finding)
+
+
 @pytest.mark.parametrize(("rule", "world"), NEEDED, ids=lambda value: getattr(value, "name", value))
 def test_without_one_rule_something_stale_is_found(rule: str, world: World) -> None:
     finding = explore(world, Rules(**{rule: False}))

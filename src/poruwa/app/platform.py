@@ -21,6 +21,7 @@ from pathlib import Path
 from time import time
 from typing import Any, Final, ParamSpec, TypeVar
 
+import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 from starlette.applications import Starlette
 
@@ -288,14 +289,14 @@ class Platform:
                 "bytes": memory.held_bytes,
                 "evictions": memory.evictions,
             },
-            "shared": None if shared is None else shared.stats(),
+            "shared": None if shared is None else msgspec.to_builtins(shared.stats()),
             "position": self._layers.log.position,
             "is_sure": self._layers.is_sure(),
         }
 
     def metrics(self) -> bytes:
         """Return the same as a page of Prometheus."""
-        return platform_metrics(self.cache.statistics, self._layers)
+        return platform_metrics(self.cache.statistics, self._layers, self.log)
 
     async def _publish(
         self, change: Change, *, wait_seconds: float = ACKNOWLEDGED_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ import poruwa
 from fakes.cached_site import POLICY, Database, Mood, Site, Venue, counts, running_sites, until
 from fakes.valkey_process import BUS, CACHE, ValkeyProcess
 from poruwa.app.cache.layers import REFRESHES
+from poruwa.rules.position import epoch_of, n_of
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +273,23 @@ async def test_metrics_are_for_who_asks_the_process_itself() -> None:
     assert samples["poruwa_app_cache_calls_total", "loader"] == 1
     assert samples["poruwa_app_cache_load_seconds_count", None] == 1
     assert samples["poruwa_app_sure", None] == 1
+
+
+async def test_metrics_tell_of_the_log_and_the_stores(sites: tuple[Site, Site]) -> None:
+    one, _ = sites
+    await one.venue(1)
+    await one.change(1)
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(one.platform.metrics().decode())
+        for sample in family.samples
+    }
+    assert samples["poruwa_app_acknowledgement_seconds_count"] == 1
+    assert samples["poruwa_app_staleness_seconds_count"] == 1
+    position = one.platform.stats()["position"]
+    assert samples["poruwa_app_epoch"] == epoch_of(position)
+    assert samples["poruwa_app_position"] == n_of(position)
+    json.dumps(one.platform.stats())
 
 
 def test_a_file_its_secrets_and_the_variable_that_comes_before_it(tmp_path: Path) -> None:

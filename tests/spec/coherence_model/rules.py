@@ -72,3 +72,4 @@ class World:
     lease: int = 1  # ticks
     has_seen_cookie: bool = False
     shares_by_passes: bool = False  # who by-passes waits for one that begins after it came
+    use_renews_as_of: bool = False  # what is found and still holds counts as loaded just then

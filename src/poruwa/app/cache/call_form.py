@@ -49,8 +49,8 @@ class CallForm:
         is_plain: whether all may be given by position, so that ``function(*spelling)`` calls it.
 
     Raises:
-        ConfigError: parameters without names, a method that is not bound, a place-holder that is no
-            parameter, or a key that would be the same for different arguments.
+        ConfigError: no coroutine function, parameters without names, a method that is not bound, a
+            place-holder that is no parameter, or a key that is the same for different arguments.
     """
 
     __slots__ = (
@@ -80,6 +80,8 @@ class CallForm:
         self.is_plain = all(parameter.kind in _BY_POSITION for parameter in parameters)
         self._key = key
         self._tags = tuple(tags)
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigError(f"{self._name} is not asynchronous; write async def")
         if any(
             parameter.kind not in (*_BY_POSITION, parameter.KEYWORD_ONLY)
             for parameter in parameters

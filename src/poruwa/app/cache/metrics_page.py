@@ -23,6 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poruwa.app.cache.layers import Layers
 from poruwa.app.cache.statistics import BUCKETS_SECONDS, ClassStatistics, Latency
+from poruwa.rules.position import epoch_of, n_of
+from poruwa.stores.change_log import ChangeLog
+from poruwa.stores.change_stats import BOUNDS_SECONDS, Histogram
 
 PATH: Final = "/_poruwa/metrics"
 _PROXIED: Final = frozenset((b"x-forwarded-for", b"forwarded", b"via"))
@@ -52,10 +55,12 @@ _COUNTS: Final = {
 }
 
 
-def platform_metrics(statistics: Mapping[str, ClassStatistics], layers: Layers) -> bytes:
+def platform_metrics(
+    statistics: Mapping[str, ClassStatistics], layers: Layers, log: ChangeLog | None
+) -> bytes:
     """Return the page."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Page(statistics, layers))
+    registry.register(_Page(statistics, layers, log))
     return generate_latest(registry)
 
 
@@ -88,9 +93,15 @@ class MetricsPage:
 
 
 class _Page(Collector):
-    def __init__(self, statistics: Mapping[str, ClassStatistics], layers: Layers) -> None:
+    def __init__(
+        self,
+        statistics: Mapping[str, ClassStatistics],
+        layers: Layers,
+        log: ChangeLog | None,
+    ) -> None:
         self._statistics = statistics
         self._layers = layers
+        self._log = log
 
     def collect(self) -> Iterator[Metric]:
         classes = sorted(self._statistics.items())
@@ -131,8 +142,12 @@ class _Page(Collector):
 
     def _process(self) -> Iterator[Metric]:
         layers = self._layers
+        position = layers.log.position  # two numbers: a float would round the one
         yield GaugeMetricFamily(
-            "poruwa_app_position", "In the log of changes.", value=layers.log.position
+            "poruwa_app_epoch", "Of the log of changes.", value=epoch_of(position)
+        )
+        yield GaugeMetricFamily(
+            "poruwa_app_position", "Of the last change applied, in its epoch.", value=n_of(position)
         )
         yield GaugeMetricFamily(
             "poruwa_app_sure", "Whether no change can have been missed.", value=layers.is_sure()
@@ -140,6 +155,26 @@ class _Page(Collector):
         yield CounterMetricFamily(
             "poruwa_app_cache_evictions", "From L1, for room.", value=layers.memory.evictions
         )
+        if self._log is None:
+            return
+        stats = self._log.stats
+        yield CounterMetricFamily(
+            "poruwa_app_unsure_seconds",
+            "Time in which changes may have been missed.",
+            value=self._log.unsure_seconds(),
+        )
+        yield _of_log("poruwa_app_staleness_seconds", "From a write until here.", stats.staleness)
+        yield _of_log(
+            "poruwa_app_acknowledgement_seconds",
+            "From a change's append until every layer had it.",
+            stats.acknowledgements,
+        )
+
+
+def _of_log(name: str, text: str, histogram: Histogram) -> Metric:
+    bounds = [*(str(bound) for bound in BOUNDS_SECONDS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.sum_seconds)
 
 
 def _histogram(name: str, text: str, values: Mapping[str, Latency]) -> Metric:

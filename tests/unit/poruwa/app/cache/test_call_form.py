@@ -117,6 +117,8 @@ def test_what_cannot_be_cached_is_refused_when_it_is_decorated() -> None:
         async def load(self, venue_id: int) -> int:
             return venue_id
 
+    with pytest.raises(ConfigError, match="async def"):
+        CallForm(Page, "venue")
     with pytest.raises(ConfigError, match="name its parameters"):
         CallForm(many, "venue")
     with pytest.raises(ConfigError, match="bound method"):
