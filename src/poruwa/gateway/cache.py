@@ -467,6 +467,16 @@ class GatewayCache:
         self.past.ask(exchange, plan)
         return True
 
+    def ask_next(self, exchange: Exchange, plan: CachePlan) -> None:
+        """Have the origin asked once more for who joined what turned out not to be for joiners."""
+        if not plan.rule.is_anonymous:
+            self.send_alone(exchange)
+            return
+        self._count("unsure", plan.rule)
+        plan.is_collapsed = False
+        plan.detail = b"unsure"
+        self.past.ask(exchange, plan)
+
     def ask_past_if_behind(self, exchange: Exchange, rule: CacheRule) -> bool:
         """As ``ask_past``, for who has seen a change that has not come here."""
         primary = rule.locate(exchange)

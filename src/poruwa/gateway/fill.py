@@ -578,12 +578,15 @@ class Fill:
         """Keep only who caused the fetch, where its answer may be older than others may expect.
 
         Who caused it asked before it was made. Who joined knows of all that this worker had applied
-        then, and the instance says that it had not.
+        then, and the instance says that it had not: they share the next fetch. Siblings are lent it
+        all the same, and judge by what they know.
         """
-        if not self._cache.coherence.is_for_joiners(self):
-            joiners = [reader for reader in self._readers if reader.plan is not self.plan]
-            if joiners or self.lending:
-                self._let_go(joiners)
+        if self._cache.coherence.is_for_joiners(self):
+            return
+        for reader in [each for each in self._readers if each.plan is not self.plan]:
+            self._readers.remove(reader)
+            reader.exchange.leave_fill()
+            self._cache.ask_next(reader.exchange, reader.plan)
 
     def _let_go(self, readers: list[StreamReader]) -> None:
         """Send readers on their own way."""

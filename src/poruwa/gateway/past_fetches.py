@@ -5,7 +5,8 @@ answered before the change that the newcomer knows of. But who waits for the *ne
 gets what is no older than their request. So of one page one fetch is under way at a time, and those
 who come meanwhile share the one after it. A page that a thousand ask for costs the origin two
 fetches at a time instead of a thousand, just when the cache does not help it. Nobody waits longer
-than ``SHARE_SECONDS`` for a fetch to begin, however slow the one before is.
+than ``SHARE_SECONDS`` for a fetch to begin, however slow the one before is. (Without it, instances
+that are late with their leases get every request there is, and stay late: seen in the checker.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.cache import CachePlan, GatewayCache
     from poruwa.gateway.exchange import Exchange
 
-SHARE_SECONDS: Final = 0.05
+SHARE_SECONDS: Final = 0.5
 
 
 class PastFetches:

@@ -181,6 +181,30 @@ def test_who_joined_does_not_get_what_its_instance_says_is_older(site: FollowedS
         assert second.response().body == b"new"
 
 
+def test_a_crowd_shares_fetches_while_instances_are_unsure(site: FollowedSite) -> None:
+    """Else an instance that is late with its lease gets every request, and is later still."""
+    calls = site.held("/pages/crowd")
+    with contextlib.ExitStack() as stack:
+        first, *others = [stack.enter_context(site.gateway.connect()) for _ in range(30)]
+        ask(first, "/pages/crowd")
+        site.origin.await_calls("/pages/crowd", 1)
+        before = joined(site)
+        for client in others:
+            ask(client, "/pages/crowd")
+        site.gateway.until(lambda: joined(site) == before + len(others), "all of them")
+        calls[0].reply(b"1", fields=b"Poruwa-Unsure: 1\r\n")
+        assert first.response().body == b"1"
+        for number in (1, 2):  # the next one, and one for who came while it began
+            site.origin.await_calls("/pages/crowd", number + 1)
+            calls[number].reply(b"2", fields=b"Poruwa-Unsure: 1\r\n")
+        assert {client.response().body for client in others} == {b"2"}
+        assert len(calls) == 3
+
+
+def joined(site: FollowedSite) -> float:
+    return site.gateway.metric('poruwa_cache_requests_total{class="page",outcome="joined"')
+
+
 def test_a_fetch_says_what_is_known_here(site: FollowedSite) -> None:
     """So the instance's caches catch up, and the answer can be kept."""
     position = site.publish("page:told").position
