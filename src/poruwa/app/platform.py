@@ -31,7 +31,7 @@ from poruwa.app.cache.local_changes import LocalChanges
 from poruwa.app.cache.manager import CacheManager
 from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
-from poruwa.app.tags import check_tag, note_write
+from poruwa.app.tags import check_tag, collected, note_write
 from poruwa.app.tally import Tally
 from poruwa.app.writes import Writes
 from poruwa.config.load import parse_policy, read_policy_text
@@ -229,10 +229,14 @@ class Platform:
         return Tally(self._bus_store, f"{{{namespace}}}:tally:{name}")
 
     def is_sure(self) -> bool:
-        """Tell whether this process has certainly applied every acknowledged change.
+        """Tell whether what this process keeps is certainly right for the request under way.
 
+        It has applied every acknowledged change, and all that the client of the request wrote.
         Without a bus it always has: there are none but its own.
         """
+        collector = collected.get()
+        if self.log is not None and collector is not None and collector.needed > self.log.position:
+            return False
         return self._layers.is_sure()
 
     def install(self, app: Starlette) -> None:

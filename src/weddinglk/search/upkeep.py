@@ -8,9 +8,10 @@ the search began. The rules (proved in tests/integration/site/test_index_upkeep.
 2. Rounds of reading follow one another, so that no older read overwrites a newer one.
 3. A search that finds a round under way did not begin it and may have marks that it left out:
    it waits for it, and for the next one if there are still marks.
-4. While the process is *unsure* (it may have missed changes) each search waits for a round that
-   began after it and asks the database which listings changed since the index was last complete:
-   every write of ours sets ``changed_at`` by the server's clock.
+4. While the process is *unsure* (it may have missed changes, or has not applied yet what the
+   client of this request wrote) each search waits for a round that began after it and asks the
+   database which listings changed since the index was last complete: every write of ours sets
+   ``changed_at`` by the server's clock.
 5. ``everything`` does the same once, and has the whole index compared with the database behind it,
    a slice at a time: that finds what others deleted or wrote without ``changed_at``.
 """
@@ -59,7 +60,8 @@ class Upkeep:
 
     Args:
         database: the listings' database.
-        is_sure: whether this process has certainly applied every acknowledged change.
+        is_sure: whether this process has certainly applied every acknowledged change, and whoever
+            asks sees all that the client of this request wrote.
 
     Attributes:
         listings: what searches ask, after ``current``.
@@ -113,11 +115,13 @@ class Upkeep:
         Raises:
             pymongo.errors.PyMongoError: the database cannot be read.
         """
+        if not self._is_sure():
+            self._may_have_changed = True  # for whichever round begins next
         under_way = self._round
         if under_way is not None:
             await asyncio.wait((under_way,))  # it began before us; its failure is not ours
         if self._round is None:
-            if not self._dirty and not self._may_have_changed and self._is_sure():
+            if not self._dirty and not self._may_have_changed:
                 return
             self._round = _background(self._run_round())
         await asyncio.shield(self._round)
@@ -169,7 +173,8 @@ class Upkeep:
     async def _run_round(self) -> None:
         self.rounds += 1
         dirty, self._dirty = self._dirty, {}
-        asks, self._may_have_changed = self._may_have_changed or not self._is_sure(), False
+        asks, self._may_have_changed = self._may_have_changed, False
+        is_complete = asks or self._is_sure()  # else there may be changes of which we know nothing
         began = time() + self._clock_ahead
         try:
             found: dict[Key, Entry | None] = dict.fromkeys(dirty)
@@ -188,7 +193,8 @@ class Upkeep:
                 self._put(key, entry)
             if self._comparison is not None:
                 self._newer.update(found)
-            self._complete_at = max(self._complete_at, began)
+            if is_complete:
+                self._complete_at = max(self._complete_at, began)
         except BaseException:
             self._dirty = dirty | self._dirty
             self._may_have_changed = self._may_have_changed or asks

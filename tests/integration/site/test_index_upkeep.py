@@ -173,6 +173,24 @@ async def test_while_unsure_the_database_is_asked_what_changed(
     assert upkeep.rounds == 3, "each search asks for itself"
 
 
+async def test_who_becomes_unsure_while_others_read_has_it_asked(
+    database: Database, upkeep: Upkeep, sureness: Sureness
+) -> None:
+    """Read your writes: a search that may not rely on the marks joins no round begun without it."""
+    for version in range(20):
+        upkeep.note([b"venue:1"])
+        first = asyncio.gather(*(upkeep.current() for _ in range(3)))
+        await asyncio.sleep(0)
+        await write(database, 7, f"xqown{version}")
+        sureness.value = False
+        asking = asyncio.create_task(upkeep.current())
+        await asyncio.sleep(0)
+        sureness.value = True
+        upkeep.note([b"venue:2"])
+        await asyncio.gather(first, upkeep.current(), asking)
+        assert found(upkeep, f"xqown{version}") == [(Kind.VENUE, 7)]
+
+
 async def test_everything_compares_all(database: Database, upkeep: Upkeep) -> None:
     """What others deleted or wrote without a time is found behind it; ours at once."""
     await write(database, 7, "xqours")

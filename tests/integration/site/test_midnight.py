@@ -103,5 +103,6 @@ async def test_midnight_waits_for_the_bus(bus: ValkeyProcess) -> None:
 async def test_a_process_alone_tells_itself() -> None:
     calendar = Calendar(date(2026, 12, 30))
     async with declaring(Platform.from_file(POLICY, environ={}), calendar) as heard:
+        await until_heard(heard, ["day:2026-12-29"])
         calendar.day = date(2026, 12, 31)
         await until_heard(heard, ["day:2026-12-29", "day:2026-12-30"])
