@@ -4,9 +4,10 @@ A listing's own tag (``venue:12``) is on every page that shows it. Besides, an a
 
 ``venues``, ``vendors``
     which listings there are, and what filters, orders and counts go by; not their texts.
-``text:3f0``
-    for each word of the question, the terms that begin with the same two letters (4,096 groups):
-    how a word and its beginnings are found and ranked goes by them alone.
+``text:4:3f0``
+    for each word of the question, the terms that begin with the same four letters, or two of a
+    shorter word (4,096 groups each): how a word and its beginnings are found and ranked goes by
+    them alone.
 ``spellings``
     all terms there are, for a question with a word that had to be corrected.
 ``texts``
@@ -28,7 +29,9 @@ from weddinglk.search.tokens import stem, words_of
 TEXTS: Final = "texts"
 SPELLINGS: Final = "spellings"
 COLLECTIONS: Final = {Kind.VENUE: "venues", Kind.VENDOR: "vendors"}
-_GROUP_LETTERS = 2  # as many as text_index.PREFIX_LENGTH_MIN: beginnings stay in their group
+# Beginnings that a question looks up stay in its group: it is named by no more letters than the
+# question's word has, and text_index.PREFIX_LENGTH_MIN is the fewest that are looked up as one.
+_FEW_LETTERS, _LETTERS = 2, 4
 _GROUPS = 4_096
 
 
@@ -43,7 +46,8 @@ def tags_of_change(old: Entry | None, new: Entry | None) -> list[str]:
     if old.facts != new.facts:
         tags.append(COLLECTIONS[entry.kind])
     if old.fields != new.fields:
-        groups = {term_tag(term) for term, _ in set(_terms(old)) ^ set(_terms(new))}
+        differing = {term for term, _ in set(_terms(old)) ^ set(_terms(new))}
+        groups = {_group(term, letters) for term in differing for letters in _sizes(term)}
         tags += [*sorted(groups), SPELLINGS]
     return tags
 
@@ -59,9 +63,18 @@ def tags_of_question(terms: Iterable[str], *, is_corrected: bool) -> tuple[str, 
 
 
 def term_tag(term: str) -> str:
-    """Return the tag of a term's group."""
+    """Return the tag of what a question with this term looks up."""
+    return _group(term, _sizes(term)[-1])
+
+
+def _sizes(term: str) -> tuple[int, ...]:
+    """Return by how many letters the groups of a term are named."""
+    return (_FEW_LETTERS,) if len(term) < _LETTERS else (_FEW_LETTERS, _LETTERS)
+
+
+def _group(term: str, letters: int) -> str:
     # Sinhala and Tamil have no place in a tag; a hash that is the same in every process has.
-    return f"text:{crc32(term[:_GROUP_LETTERS].encode()) % _GROUPS:03x}"
+    return f"text:{letters}:{crc32(term[:letters].encode()) % _GROUPS:03x}"
 
 
 def _terms(entry: Entry) -> Iterator[tuple[str, float]]:
