@@ -82,7 +82,7 @@ class Platform:
         self._local = LocalChanges(self._apply)
         self.log: ChangeLog | None = self._make_log()
         self._layers = Layers(
-            stores.memory.memory_bytes,
+            stores.memory,
             self._local if self.log is None else self.log,
             shared=self._make_shared(),
             has_bus=self.log is not None,

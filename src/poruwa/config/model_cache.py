@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import CLUSTER, COHERENCE, EDGE, Setting
+from poruwa.config.setting import CLUSTER, EDGE, Setting
 
 YEAR_SECONDS = 31_536_000
 
@@ -69,7 +69,7 @@ class Lifetimes:
     ] = None
     query_seconds: Annotated[
         float | None,
-        Setting(least=0, most=YEAR_SECONDS, brings=COHERENCE, why="Results of database queries."),
+        Setting(least=0, most=YEAR_SECONDS, why="Results of database queries, in Valkey."),
     ] = None
 
 

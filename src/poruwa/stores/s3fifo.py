@@ -55,7 +55,7 @@ SMALL_LEAST: Final = 0.01  # W-TinyLFU's window at its start
 UNREAD_PER_PROMOTION: Final = 32
 """Unread leavers that shrink the small queue by as much as one promotion lets it grow. With 16, a
 store that served a steady Zipf takes longer to see that its popular objects have changed."""
-PROMOTION_THRESHOLD: Final = 1  # reads in the small queue that lead to main
+PROMOTION_THRESHOLD: Final = 1  # reads in the small queue that lead to main, 1 to MAX_FREQUENCY
 MAX_FREQUENCY: Final = 3  # two bits in the paper
 GHOSTS_PER_ENTRY: Final = 3  # with 2, a loop of twice the store is forgotten before it returns
 TURN_SHARE: Final = 0.9
@@ -73,6 +73,7 @@ class S3Fifo(Generic[EntryT]):
     Args:
         capacity: bytes, by the entries' own ``size``; positive.
         largest: bytes of the largest entry that is taken; never more than main holds.
+        promotion_threshold: reads in the small queue that lead to main, 1 to ``MAX_FREQUENCY``.
         on_evict: told of every entry that leaves, whatever the reason, after it left. It must not
             call the store.
 
@@ -86,6 +87,7 @@ class S3Fifo(Generic[EntryT]):
         "_ghosts",
         "_index",
         "_main",
+        "_promotion_threshold",
         "_small",
         "_small_capacity",
         "_small_least",
@@ -103,6 +105,7 @@ class S3Fifo(Generic[EntryT]):
         capacity: int,
         *,
         largest: int | None = None,
+        promotion_threshold: int = PROMOTION_THRESHOLD,
         on_evict: Callable[[Entry], None] | None = None,
     ) -> None:
         self.capacity = capacity
@@ -111,6 +114,7 @@ class S3Fifo(Generic[EntryT]):
         self._small_capacity = self._small_least
         main_capacity = capacity - self._small_most
         self.largest = main_capacity if largest is None else min(largest, main_capacity)
+        self._promotion_threshold = promotion_threshold
         self.on_evict = on_evict
         self.bytes = 0
         self.evictions = 0
@@ -192,7 +196,7 @@ class S3Fifo(Generic[EntryT]):
         """Drop this very entry; tell whether it was here (its key may have a new one by now)."""
         if self._index.get(entry.key) is not entry:
             return False
-        if entry.queue == MAIN or entry.frequency >= PROMOTION_THRESHOLD:
+        if entry.queue == MAIN or entry.frequency >= self._promotion_threshold:
             self._remember(entry.key)
         self._remove(entry)
         return True
@@ -300,7 +304,7 @@ class S3Fifo(Generic[EntryT]):
             entry.frequency -= 1
             main.remove(entry)
         else:
-            if entry.frequency >= PROMOTION_THRESHOLD:
+            if entry.frequency >= self._promotion_threshold:
                 entry.frequency = 0
                 self._resize_small(entry.size)
             else:

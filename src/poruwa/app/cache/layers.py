@@ -13,7 +13,9 @@ from poruwa.app.cache.memory import MemoryEntry, MemoryLayer
 from poruwa.app.cache.source import Log, Source, Wanted
 from poruwa.app.cache.statistics import NotKept
 from poruwa.app.cache.value_size import value_bytes
+from poruwa.app.ending import end_tasks
 from poruwa.app.tags import MAX_TAGS
+from poruwa.config.model import MemoryStore
 from poruwa.rules.change import Change
 from poruwa.rules.changes import Changes
 from poruwa.rules.position import epoch_of
@@ -52,7 +54,7 @@ class Layers:
     """L1, L2 and the log that keeps them right, and the tasks that fill them.
 
     Args:
-        memory_bytes: of L1.
+        memory: the size of L1, and when it lets newcomers stay.
         log: of changes.
         shared: L2, or None.
         has_bus: whether the positions of ``log`` are those of all processes.
@@ -67,14 +69,16 @@ class Layers:
 
     def __init__(
         self,
-        memory_bytes: int,
+        memory: MemoryStore,
         log: Log,
         *,
         shared: ValkeyCache | None = None,
         has_bus: bool = False,
         wait_seconds: float = 0.05,
     ) -> None:
-        self.memory = MemoryLayer(memory_bytes)
+        self.memory = MemoryLayer(
+            memory.memory_bytes, promotion_threshold=memory.promotion_threshold
+        )
         self.shared = shared
         self.log = log
         self.aged = Changes()
@@ -165,10 +169,7 @@ class Layers:
 
     async def close(self) -> None:
         """End all tasks and drop what L1 holds."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         self.memory.clear()
 
 

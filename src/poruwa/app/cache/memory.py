@@ -63,10 +63,13 @@ class MemoryLayer:
 
     Args:
         capacity: bytes, estimated.
+        promotion_threshold: hits that let a newcomer stay.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._store: S3Fifo[MemoryEntry] = S3Fifo(capacity, on_evict=self._on_leave)
+    def __init__(self, capacity: int, *, promotion_threshold: int = 1) -> None:
+        self._store: S3Fifo[MemoryEntry] = S3Fifo(
+            capacity, promotion_threshold=promotion_threshold, on_evict=self._on_leave
+        )
         self._tags = TagIndex(self._store.drop)
         self._is_reclaiming = False
 

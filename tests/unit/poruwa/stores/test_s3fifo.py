@@ -80,6 +80,20 @@ def test_an_unread_newcomer_goes_first() -> None:
     assert (store.evictions, store.evicted_bytes) == (3, 3 * SIZE)
 
 
+@pytest.mark.parametrize(
+    ("threshold", "reads", "stays"), [(1, 1, True), (2, 1, False), (2, 2, True)]
+)
+def test_a_newcomer_stays_if_it_was_read_often_enough(
+    threshold: int, reads: int, stays: bool
+) -> None:
+    store: S3Fifo[Page] = S3Fifo(20 * SIZE, promotion_threshold=threshold)
+    put(store, *names("a", 20), "b")
+    for _ in range(reads):
+        store.get(b"b")
+    put(store, *names("c", 5))
+    assert ("b" in held(store)) == stays
+
+
 def test_what_the_small_queue_yields_is_not_left_empty() -> None:
     """Its share shrinks while it is full: what leaves it unread then goes to main."""
     store = store_of(200)
