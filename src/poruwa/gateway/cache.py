@@ -12,6 +12,8 @@ What a request asks for and what of an answer is kept is the business of the rou
 | the origin, and stored                        | ``fwd=uri-miss; fwd-status=200; stored``|
 | the origin, validated                         | ``fwd=stale; fwd-status=304; stored``   |
 | the origin, nothing to do with us             | ``fwd=bypass`` or ``fwd=method``        |
+| the origin: we may have missed a change       | ``fwd=bypass; detail=unsure``           |
+| the origin: the client has seen a later one   | ``fwd=bypass; detail=behind``           |
 
 A stored response is found by its URL and its variant. What turned out not to be for all is
 remembered for a while, so that requests for it do not wait for one another. Every change of tags or
