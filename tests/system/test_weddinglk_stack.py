@@ -101,6 +101,37 @@ def test_pages_answer_in_every_language(stack: SiteStack, page: str, language: s
         assert f'lang="{language}"' in answer.text
 
 
+def test_an_edit_is_seen_by_the_next_read_of_anybody(stack: SiteStack) -> None:
+    """G2, G3: acknowledged means that no worker, instance, page, list or search is older."""
+    token = (stack.state / "operator-token").read_text()
+    assert (stack.state / "operator-token").stat().st_mode & 0o777 == 0o600
+    fields = {
+        "Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json",
+    }  # fmt: skip
+    name = httpx.get(f"{stack.url}/api/v1/venues/5", timeout=20).json()["name"]
+    for version in range(5):
+        taglines = {code: f"{code}xq{version} under the palms" for code in ("en", "si", "ta")}
+        answer = httpx.patch(
+            f"{stack.url}/api/v1/venues/5", json={"tagline": taglines}, headers=fields, timeout=20
+        )
+        assert answer.status_code == 200, answer.text
+        assert float(answer.headers["poruwa-acknowledged"]) > 0
+        assert "-seen=" in answer.headers["set-cookie"]
+        for code, tagline in taglines.items():
+            paths = [
+                f"/{code}/venues/5", f"/{code}/search?q={name}", f"/{code}/compare?venue=5",
+                f"/api/v1/venues/5?lang={code}", f"/{code}/search?q={tagline}",
+            ]  # fmt: skip
+            for path in paths:
+                for _ in range(3):  # each on a connection of its own, to whichever worker accepts
+                    assert tagline in httpx.get(stack.url + path, timeout=20).text, path
+    refused = httpx.patch(
+        f"{stack.url}/api/v1/venues/5", json={"name": "Mine"}, timeout=20,
+        headers=fields | {"Authorization": "Bearer guessed"},
+    )  # fmt: skip
+    assert refused.status_code == 401
+
+
 def test_status_names_every_part_as_ready(stack: SiteStack) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "poruwa.cli.main", "status", "--json", "--state", str(stack.state)],
