@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.coherence.faults import FAULTS
-from tests.coherence.report import READS_PER_WORKER, lines, shortfalls
+from tests.coherence.report import lines, shortfalls
 from tests.coherence.run import Plan, run
 
 
@@ -37,12 +37,13 @@ def main(arguments: Sequence[str]) -> int:
         venues=options.venues,
         write_every=options.write_every,
         seed=options.seed,
+        reads_per_worker=options.reads_per_worker,
         is_direct=options.direct,
     )
     kept: Path = options.history
     with tempfile.TemporaryDirectory(prefix="coherence-") as folder:
         outcome = asyncio.run(run(plan, Path(folder), history_path=kept))
-    wrong = shortfalls(outcome, plan, reads_per_worker=options.reads_per_worker)
+    wrong = shortfalls(outcome, plan)
     found = [*lines(outcome), *(f"WRONG: {text}" for text in wrong)]
     if wrong:
         found.append(f"history: {kept}")
@@ -63,7 +64,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--writers", type=int, default=default.writers)
     parser.add_argument("--venues", type=int, default=default.venues)
     parser.add_argument("--write-every", type=float, default=default.write_every)
-    parser.add_argument("--reads-per-worker", type=int, default=READS_PER_WORKER)
+    parser.add_argument("--reads-per-worker", type=int, default=default.reads_per_worker)
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--direct", action="store_true")
     parser.add_argument("--history", type=Path, default=Path("coherence-history.jsonl"))

@@ -20,6 +20,7 @@ from tests.coherence.targets import Target
 REST_SECONDS = 20.0
 PAUSE_AFTER_FAILURE_SECONDS = 0.02  # who is refused at once must not outnumber those who wait
 READS_AFTER_WRITE = 4
+READS_PER_WRITE = 1_200  # of two writers: about 50 of 600 reads then miss what was written
 READ_EVERY_SECONDS = 0.01  # of each reader at most: what is checked needs the cores as well
 COMPRESSED, CONDITIONAL = 0.2, 0.3  # shares of the readers' reads
 WriteFunction = Callable[[int, int], Awaitable[Answer]]
@@ -31,6 +32,10 @@ class Load:
     Args:
         write: writes a version of a venue; its answer's status tells whether it is acknowledged.
         after: whose versions are gone on from.
+
+    Attributes:
+        reads_per_write: a writer waits for so many reads by anybody, so that most reads can be hits
+            on a slow machine, too; 0 for none.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Load:
         self._weights = list(accumulate(1 / rank for rank in range(1, len(targets) + 1)))
         self._history = history
         self._write = write
+        self.reads_per_write = READS_PER_WRITE
         self._over = asyncio.Event()
         self._etags: dict[str, str] = {}
         self._next_version: defaultdict[int, int] = (
@@ -122,7 +128,12 @@ class Load:
                 await self._reads_at_once(venue, chance, by, seen_cookie(answer))
             elif fate is Fate.OPEN:
                 rests_until[venue] = time.monotonic() + REST_SECONDS
+            enough = self._history.reads.total() + self.reads_per_write
             await self._pause(every_seconds * chance.uniform(0.5, 1.5))
+            while self.reads_per_write and self._history.reads.total() < enough:
+                await self._pause(0.05)
+                if self._over.is_set():
+                    break
 
     async def write(self, venue: int) -> tuple[Answer, Fate]:
         """Write the next version of a venue."""

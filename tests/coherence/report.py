@@ -8,13 +8,10 @@ from tests.coherence.history import WriteTime
 from tests.coherence.run import Outcome, Plan
 
 LEAST_HIT_RATE = 0.9
-READS_PER_WORKER = 1_000
 _SHOWN = 5
 
 
-def shortfalls(
-    outcome: Outcome, plan: Plan, *, reads_per_worker: int = READS_PER_WORKER
-) -> list[str]:
+def shortfalls(outcome: Outcome, plan: Plan) -> list[str]:
     """Return what was not kept; empty for a run that holds."""
     found = [str(each) for each in outcome.violations[:_SHOWN]]
     if len(outcome.violations) > _SHOWN:
@@ -24,9 +21,10 @@ def shortfalls(
     if plan.seconds and not plan.is_direct:
         if outcome.hit_rate < LEAST_HIT_RATE:
             found.append(f"only {outcome.hit_rate:.1%} of the reads were hits: it by-passes")
-        few = {pid: n for pid, n in outcome.reads_unfaulted.items() if pid and n < reads_per_worker}
+        wanted = plan.reads_per_worker
+        few = {pid: n for pid, n in outcome.reads_unfaulted.items() if pid and n < wanted}
         if few:
-            found.append(f"fewer than {reads_per_worker} reads of workers: {few}")
+            found.append(f"fewer than {wanted} reads of workers: {few}")
         if outcome.failures_unfaulted or outcome.write_failures_unfaulted:
             found.append(
                 f"without a fault: reads failed {dict(outcome.failures_unfaulted)}, "

@@ -25,6 +25,7 @@ from tests.coherence.targets import (
     missing_kinds,
 )
 
+READS_PER_WORKER = 1_000
 SETTLE_SECONDS = 1.0  # after the last fault, before all must equal the database
 _EXPLAINED_AT_MOST = 3
 _WHOLE_SECONDS = 30.0
@@ -40,6 +41,8 @@ class Plan:
         fault_seconds: with faults one after another, each kind before any comes again; 0 for none.
         fault: the name of the only fault to do; "" for all.
         venues: how many are written, shared out among writers.
+        reads_per_worker: the part without faults lasts longer, to a limit, until each worker has so
+            many.
         is_direct: writes go into the database past everything; then staleness is to be seen.
     """
 
@@ -52,6 +55,7 @@ class Plan:
     venues: int = 6
     write_every: float = 2.0
     seed: int = 1
+    reads_per_worker: int = READS_PER_WORKER
     is_direct: bool = False
 
 
@@ -132,6 +136,8 @@ class _Run:
                 own = venues[number :: plan.writers]
                 group.create_task(load.writer(number, own, plan.write_every))
             await asyncio.sleep(plan.seconds)
+            await self._until_read_enough()
+            load.reads_per_write = 0
             outcome.reads_unfaulted = Counter(history.reads)
             outcome.hits_unfaulted = history.hits
             outcome.writes_unfaulted = list(history.write_times)
@@ -199,6 +205,17 @@ class _Run:
                         group.create_task(load.read(gateway, target, "warm-up"))
 
     # Meanwhile.
+
+    async def _until_read_enough(self) -> None:
+        """Give a slow machine up to three times as long."""
+        deadline = time.monotonic() + 2 * self._plan.seconds
+        while time.monotonic() < deadline:
+            counts = [
+                self._history.reads[pid] for each in self._stack.gateways for pid in each.workers
+            ]
+            if min(counts, default=0) >= self._plan.reads_per_worker:
+                return
+            await asyncio.sleep(0.1)
 
     async def _faults(self) -> None:
         plan = self._plan

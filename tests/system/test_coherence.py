@@ -24,7 +24,7 @@ def test_no_read_is_older_than_what_was_acknowledged_before_it(tmp_path: Path) -
     outcome = outcome_of(plan, tmp_path)
 
     assert not shortfalls(outcome, plan), "\n".join([*lines(outcome), *shortfalls(outcome, plan)])
-    assert len(outcome.writes_unfaulted) >= 10
+    assert len(outcome.writes_unfaulted) >= 5
     assert outcome.writes_faulted
     assert len(set(outcome.faults)) == 9  # every kind
     assert outcome.workers == 4
