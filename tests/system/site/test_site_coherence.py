@@ -144,6 +144,28 @@ def test_what_is_not_shown_stays(pair: Pair) -> None:
     assert b"texts" not in change
 
 
+def test_views_of_all_instances_are_counted_together(pair: Pair) -> None:
+    """Pages and API answers that reach the application, of venues and vendors that there are."""
+    category = pair.one.get("/api/v1/vendors/9").json()["category"]
+    for site in (pair.one, pair.other):
+        for path in ("/si/venues/60", "/api/v1/venues/60", f"/en/vendors/{category}/9",
+                     "/en/venues/999999"):  # fmt: skip
+            site.get(path)
+    deadline = time.monotonic() + 30
+    with pair.bus.client as client:
+        while True:
+            counts = {
+                name: count
+                for key in client.keys("*:tally:views:*")
+                for name, count in client.zrange(key, 0, -1, withscores=True)
+            }
+            if counts.get(b"venue:60") == 4 and counts.get(b"vendor:9") == 3:
+                break
+            assert time.monotonic() < deadline, counts
+            time.sleep(0.1)
+    assert b"venue:999999" not in counts
+
+
 def test_writes_are_refused_without_the_bus_and_pages_are_right(pair: Pair) -> None:
     """Acknowledged or refused, never half; what another process wrote meanwhile is found."""
     written = "seen without the bus xyzq"
