@@ -98,9 +98,12 @@ class _Walk:
     def _found(self, read: Read, number: int, layer: Layer, entry: Entry) -> State:
         if not read.frames:
             return self._ended(self._state, self._index, read, entry.version)
-        frame = Frame(number, min(layer.position, entry.as_of), stores=False)
+        as_of = min(layer.position, entry.as_of)
+        if self._world.use_renews_as_of:
+            as_of = layer.position
+        frame = Frame(number, as_of, stores=False)
         if self._rules.composed_by_the_minimum:  # when it is composed makes no difference then
-            return self._with(read._replace(phase="return", value=entry.version, as_of=frame.as_of))
+            return self._with(read._replace(phase="return", value=entry.version, as_of=as_of))
         return self._with(
             read._replace(
                 phase="compose", frames=(*read.frames, frame),
@@ -154,9 +157,8 @@ class _Walk:
             return f"read {self._index} misses in the shared store", self._with(
                 read._replace(phase="load")
             )
-        found = read._replace(
-            phase="return", value=entry.version, as_of=min(entry.as_of, frame.as_of)
-        )
+        as_of = layer.position if self._world.use_renews_as_of else min(entry.as_of, frame.as_of)
+        found = read._replace(phase="return", value=entry.version, as_of=as_of)
         return f"read {self._index} finds it in the shared store", self._with(found)
 
     def _load(self, read: Read) -> Step:
