@@ -170,16 +170,23 @@ class CoherenceStack:
             await asyncio.to_thread(self.refresh)
             await asyncio.sleep(0.25)
 
-    def is_whole(self) -> bool:
-        """Whether all workers and instances serve."""
-        with contextlib.suppress(OSError, ValueError):
-            return all(
-                len(self._ready_workers(number)) == WORKERS
-                and sum(each["state"] == "up" for each in self._status(number)["instances"])
-                == INSTANCES
-                for number in range(len(self._admins))
-            )
-        return False
+    def missing(self) -> str:
+        """Return what does not serve as it should; "" where all workers and instances do."""
+        found = []
+        for number, admin in enumerate(self._admins):
+            try:
+                instances = self._status(number)["instances"]
+            except (OSError, ValueError) as error:
+                return f"gateway {number + 1} at {admin}: {error}"
+            workers = len(self._ready_workers(number))
+            if workers != WORKERS:
+                found.append(f"gateway {number + 1} has {workers} of {WORKERS} workers")
+            found += [
+                f"gateway {number + 1} has {each['name']} {each['state']}"
+                for each in instances
+                if each["state"] != "up"
+            ]
+        return "; ".join(found)
 
     def operator_token(self) -> str:
         """Return the token for writes; "" where the stack makes none."""
