@@ -17,7 +17,7 @@ from bson.errors import BSONError
 from redis.asyncio import Redis
 
 from poruwa.config.model import ValkeyStore
-from poruwa.stores.valkey_connection import FAILURES, find_primary, make_client
+from poruwa.stores.valkey_connection import FAILURES, cancellable, find_primary, make_client
 
 LEASE_SECONDS: Final = 1.5
 """With ``watcher.TRY_SECONDS``: another watcher takes over within two seconds."""
@@ -64,7 +64,7 @@ class WatchStore:
         """Return the resume token; None where there is none, or none that can be read."""
         client = await self._connected()
         try:
-            data = await client.get(self._keys[1])
+            data = await cancellable(client.get(self._keys[1]))
         except FAILURES:
             await self.disconnect()
             raise
@@ -84,13 +84,15 @@ class WatchStore:
 
     async def _connected(self) -> Redis:
         if self._client is None:
-            self._client = make_client(self._store, node=await find_primary(self._store))
+            node = await find_primary(self._store)
+            if self._client is None:  # the watcher's other task may have been here meanwhile
+                self._client = make_client(self._store, node=node)
         return self._client
 
     async def _run(self, script: str, *values: str | bytes | int) -> Any:
         client = await self._connected()
         try:
-            return await client.eval(script, len(self._keys), *self._keys, *values)
+            return await cancellable(client.eval(script, len(self._keys), *self._keys, *values))
         except FAILURES:
             await self.disconnect()  # another node may be the primary now
             raise
