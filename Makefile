@@ -7,7 +7,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 NODE_TESTS := $(patsubst %,tests/system/%/node_modules/.installed,axe cache_tests)
-APT := chromium nginx haproxy varnish wrk fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
+APT := chromium nginx haproxy varnish wrk redis-server fonts-noto-core $(if $(shell command -v npm),,nodejs npm)
 
 .PHONY: up test test-fast lint bench fuzz soak docs compile interpreted format lock clean system-packages
 
@@ -81,7 +81,7 @@ system-packages:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 	      || echo "could not install$$missing: tests that need them are skipped"; \
 	  else echo "not installed:$$missing: tests that need them are skipped"; fi; \
 	fi
