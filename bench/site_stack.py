@@ -32,7 +32,8 @@ class SiteStack:
     Attributes:
         policy: its policy file.
         upstreams: addresses of its instances, ``unix:/path``.
-        port: of its own gateway.
+        port: of its own gateway; admin: where that tells its metrics.
+        state: its state folder.
         database_port: on loopback.
     """
 
@@ -40,6 +41,8 @@ class SiteStack:
     policy: Path
     upstreams: tuple[str, ...]
     port: int
+    admin: int
+    state: Path
     database_port: int
 
 
@@ -79,6 +82,8 @@ def running_site(work: Path, *, policy: Path | None = None) -> Iterator[SiteStac
             policy=policy,
             upstreams=_instances(admin),
             port=port,
+            admin=admin,
+            state=work / "state",
             database_port=int((work / "state" / "database.port").read_text()),
         )
 

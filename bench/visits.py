@@ -1,8 +1,9 @@
-"""Visitors of the site who are signed out: what they look at, how often, and with what pauses.
+"""Visitors of the site: what they look at and change, how often, and with what pauses.
 
 A page is read for a while before the next is asked for, so a number of visitors is not a number of
-requests at a time. Pages and the API are asked for by two load generators at once, so that each
-has latencies of its own.
+requests at a time. Pages and the API are asked for by load generators of their own at once, so that
+each has latencies of its own. Who is signed in sends a session cookie with everything. Of all that
+is asked, a share are changes of venues, each of which must show everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.browser_headers import CHROMIUM
+from bench.edits import EditSample, edit
 from bench.errors import BenchError
 from bench.processes import fetch
 from bench.site_stack import items_of
@@ -23,7 +25,9 @@ from bench.wrk import Load, Sample, run_wrk
 from bench.zipf import SEED, zipf_walk
 
 THINK_MILLISECONDS = 1000
-API_SHARE = 0.2  # of the visitors
+API_SHARE = 0.2  # of the visitors, signed out as well
+SIGNED_IN_SHARE = 0.2
+WRITE_SHARE = 0.02  # of the requests
 LEAST_OF_DUE = 0.75  # requests of the visitors; the first come late, and answers take their time
 _LANGUAGES = ("", "/si", "/ta")
 _DISTRICTS = ("Colombo", "Kandy", "Galle", "Matara", "Gampaha", "Kurunegala", "Jaffna", "Badulla")
@@ -33,17 +37,22 @@ _VENDORS = 60
 _PER_PAGE = 60
 _FILLERS = 16
 _WALK_REQUESTS = 20_000
+_SIGNED_IN: Mapping[str, str] = {
+    **CHROMIUM,
+    "Cookie": "weddinglk.session-token=" + "4pXo7cQ2" * 32,
+}
 _API_HEADERS: Mapping[str, str] = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """Files of the two walks, and how many different URLs each has."""
+    """Files of the two walks, how many different URLs each has, and the venues in them."""
 
     pages: Path
     api: Path
     page_count: int
     api_count: int
+    venues: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +61,30 @@ class Visits:
 
     visitors: int
     pages: Sample
+    signed_in: Sample
     api: Sample
+    edits: EditSample
+
+    @property
+    def reads(self) -> tuple[Sample, Sample, Sample]:
+        return self.pages, self.signed_in, self.api
 
     @property
     def requests(self) -> int:
-        return self.pages.requests + self.api.requests
+        return sum(each.requests for each in self.reads) + self.edits.changes
 
     @property
     def requests_per_second(self) -> float:
-        return self.pages.requests_per_second + self.api.requests_per_second
+        return sum(each.requests_per_second for each in self.reads)
 
     @property
     def errors(self) -> int:
-        return self.pages.error_count + self.api.error_count
+        return sum(each.error_count for each in self.reads) + self.edits.error_count
 
     @property
     def p95_ms(self) -> float:
-        """Of the slower of the two kinds."""
-        return max(self.pages.p95_ms, self.api.p95_ms)
+        """Of the slowest kind of reading."""
+        return max(each.p95_ms for each in self.reads)
 
     @property
     def kept_up(self) -> bool:
@@ -78,12 +93,17 @@ class Visits:
         Where they did not, the load generators had no time to note the latencies that would be.
         """
         due = self.visitors * (self.pages.seconds * 1000 / THINK_MILLISECONDS - 1)
-        return self.requests >= due * LEAST_OF_DUE
+        return (
+            self.requests >= due * LEAST_OF_DUE
+            and self.edits.changes >= self.edits.due * LEAST_OF_DUE
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "visitors": self.visitors,
             "pages": self.pages.as_dict(),
+            "signed_in": self.signed_in.as_dict(),
+            "edits": self.edits.as_dict(),
             "api": self.api.as_dict(),
         }
 
@@ -104,6 +124,7 @@ def write_walk(port: int, work: Path) -> Walk:
         api=work / "walk-api.txt",
         page_count=len(pages),
         api_count=len(api),
+        venues=venues,
     )
     for path, paths in ((walk.pages, pages), (walk.api, api)):
         lines = zipf_walk(paths, _WALK_REQUESTS)
@@ -132,17 +153,20 @@ def api_paths(venues: Sequence[str]) -> list[str]:
     return paths
 
 
-def visit(port: int, visitors: int, walk: Walk, *, seconds: int, start: int = 0) -> Visits:
-    """Have so many visitors look around for ``seconds``.
+def visit(
+    port: int, visitors: int, walk: Walk, *, token: str, seconds: int, start: int = 0
+) -> Visits:
+    """Have so many visitors look around for ``seconds``, while venues are changed.
 
     Args:
+        token: what the site takes changes by.
         start: where in the walks they begin, so that repetitions do not all ask for the same.
 
     Raises:
         BenchError: nothing was answered.
     """
     api_visitors = max(1, round(visitors * API_SHARE))
-    page_visitors = max(1, visitors - api_visitors)
+    signed_in = max(1, round(visitors * SIGNED_IN_SHARE))
     url = f"http://127.0.0.1:{port}/"
     loads = [
         Load(
@@ -150,17 +174,25 @@ def visit(port: int, visitors: int, walk: Walk, *, seconds: int, start: int = 0)
             seconds=seconds,
             headers=headers,
             paths=path,
-            start=start % _WALK_REQUESTS,
+            start=begin % _WALK_REQUESTS,
             think_milliseconds=THINK_MILLISECONDS,
         )
-        for count, headers, path in (
-            (page_visitors, CHROMIUM, walk.pages),
-            (api_visitors, _API_HEADERS, walk.api),
+        for count, headers, path, begin in (
+            (max(1, visitors - api_visitors - signed_in), CHROMIUM, walk.pages, start),
+            (signed_in, _SIGNED_IN, walk.pages, start + _WALK_REQUESTS // 2),
+            (api_visitors, _API_HEADERS, walk.api, start),
         )
     ]
-    with ThreadPoolExecutor(len(loads)) as threads:
-        pages, api = threads.map(lambda load: run_wrk(url, load, core=None), loads)
-    return Visits(visitors=visitors, pages=pages, api=api)
+    with ThreadPoolExecutor(len(loads) + 1) as threads:
+        editing = threads.submit(
+            edit, port, token, walk.venues,
+            per_second=visitors * WRITE_SHARE * 1000 / THINK_MILLISECONDS,
+            seconds=seconds, start=start,
+        )  # fmt: skip
+        pages, members, api = threads.map(lambda load: run_wrk(url, load, core=None), loads)
+    return Visits(
+        visitors=visitors, pages=pages, signed_in=members, api=api, edits=editing.result()
+    )
 
 
 def fill_caches(port: int, walk: Walk, *, seconds: int) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bench.edits import EditSample
 from bench.site_stack import policy_file
 from bench.visits import Visits, api_paths, most_held, page_paths
-from bench.with_without import cache_outcomes, policy_for, share_of_hits
+from bench.with_without import cache_outcomes, policy_for, shares_of_hits
 from bench.wrk import Sample
 
 from poruwa.config.load import load_policy
@@ -65,31 +66,54 @@ def test_only_the_cache_differs_between_the_policies(
     path.write_text(policy_for(text, cached=cached))
     policy = load_policy(path, environ={"PORUWA_AFFINITY_KEYS": "k" * 43})
     assert policy.cache.enabled is cached
+    inner = {each.name for each in policy.classes if each.lifetimes.memory_seconds is not None}
+    assert bool(inner) is cached
     assert policy.limits.connections_per_client == 0
 
 
 def test_outcomes_are_read_from_the_metrics() -> None:
-    assert cache_outcomes(METRICS) == {"hit": 120.0, "miss": 10.0, "stored": 9.0}
+    assert cache_outcomes(METRICS) == {
+        "home": {"hit": 100.0},
+        "api": {"hit": 20.0, "miss": 10.0, "stored": 9.0},
+    }
 
 
 def test_the_share_of_hits_is_of_requests_not_of_what_followed_from_them() -> None:
-    after = {"hit": 150.0, "stale": 10.0, "miss": 30.0, "joined": 10.0, "pass": 20.0, "stored": 99}
-    assert share_of_hits({"hit": 120.0, "miss": 10.0}, after) == pytest.approx(40 / 90)
-    assert share_of_hits({}, {}) == 0.0
+    before = {"api": {"hit": 120.0, "miss": 10.0}}
+    after = {
+        "api": {
+            "hit": 150.0, "stale": 10.0, "miss": 30.0, "joined": 10.0, "pass": 20.0, "stored": 99,
+        },
+        "home": {"hit": 10.0},
+    }  # fmt: skip
+    assert shares_of_hits(before, after) == pytest.approx(
+        {"api": 40 / 90, "home": 1.0, "": 50 / 100}
+    )
+    assert shares_of_hits({}, {}) == {"": 0.0}
 
 
-@pytest.mark.parametrize(("answered", "kept_up"), [(8 * 8, True), (8 * 5, False)])
+@pytest.mark.parametrize(("answered", "kept_up"), [(8 * 8, True), (8 * 4, False)])
 def test_visitors_who_could_not_ask_are_not_held(answered: int, kept_up: bool) -> None:
     """Eight who ask once a second have asked some 64 times in nine, the first a second late."""
     assert _visits(8, answered, seconds=9.0).kept_up is kept_up
 
 
-def _visits(visitors: int, answered: int, *, seconds: float) -> Visits:
-    halves = [
+def test_changes_that_could_not_be_made_are_not_held() -> None:
+    assert not _visits(8, 72, seconds=9.0, changes=6).kept_up
+
+
+def _visits(visitors: int, answered: int, *, seconds: float, changes: int = 10) -> Visits:
+    thirds = [
         Sample(
-            requests=answered // 2, seconds=seconds, requests_per_second=answered / 2 / seconds,
+            requests=answered // 3, seconds=seconds, requests_per_second=answered / 3 / seconds,
             bytes_per_request=9000.0, p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, max_ms=4.0, errors={},
         )
-        for _ in range(2)
+        for _ in range(3)
     ]  # fmt: skip
-    return Visits(visitors=visitors, pages=halves[0], api=halves[1])
+    return Visits(
+        visitors=visitors,
+        pages=thirds[0],
+        signed_in=thirds[1],
+        api=thirds[2],
+        edits=EditSample(changes=changes, due=10),
+    )
