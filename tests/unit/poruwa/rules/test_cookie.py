@@ -1,0 +1,108 @@
+"""Cookies by the byte (SECURITY-CHECKS 1, 2, 3, 5, 6, 7, 8, 9)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poruwa.rules.cookie import (
+    MAX_COOKIES,
+    CookieForm,
+    TooManyCookies,
+    cookie_name,
+    parse_cookies,
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        (b"", {}),
+        (b"a=1; b=2", {b"a": b"1", b"b": b"2"}),
+        (b"a=1;b=2;", {b"a": b"1", b"b": b"2"}),
+        (b" a = 1 \t; b=", {b"a": b"1", b"b": b""}),
+        (b"a=b=c", {b"a": b"b=c"}),
+        (b"__Host-x=evil; =__Host-x=evil", {b"__Host-x": b"evil"}),  # 7: the nameless one is none
+        (b"\xa0__Host-x=evil", {}),  # 5
+        (b"\x85__Host-x=evil; \x1f__Host-x=evil; a=1", {b"a": b"1"}),
+        ("\u2000__Host-x=evil".encode(), {}),
+        (b'$Version=1; a="x; b=y"; c=1', {b"$Version": b"1", b"a": b'"x', b"b": b'y"', b"c": b"1"}),
+        (b"a=1; ;;=; b; \x00=2; c d=3; e=4", {b"a": b"1", b"e": b"4"}),  # 8
+        (b"a=1\x00; b=2", {b"b": b"2"}),
+        (b"A=1; a=2", {b"A": b"1", b"a": b"2"}),  # names are told apart by case
+    ],
+)
+def test_cookies_are_read_as_browsers_write_them(field: bytes, values: dict[bytes, bytes]) -> None:
+    assert parse_cookies(field).values == values
+
+
+def test_two_of_one_name_are_nobodys() -> None:
+    cookies = parse_cookies(b"s=mine; a=1; s=planted; s=again")
+    assert cookies.values == {b"a": b"1"}
+    assert cookies.duplicates == {b"s"}
+
+
+def test_more_than_a_browser_sends_is_refused() -> None:
+    parse_cookies(b"; ".join(b"c%d=1" % number for number in range(MAX_COOKIES)))
+    with pytest.raises(TooManyCookies, match="181 cookies; 180 is the most"):
+        parse_cookies(b"; ".join(b"c%d=1" % number for number in range(MAX_COOKIES + 1)))
+    with pytest.raises(TooManyCookies, match="bytes of cookies"):
+        parse_cookies(b"a=" + b"x" * 20_000)
+
+
+@given(st.binary(max_size=300))
+def test_reading_never_fails_and_finds_no_name_twice(field: bytes) -> None:
+    cookies = parse_cookies(field)
+    assert not cookies.duplicates & cookies.values.keys()
+    assert not any(b";" in value or b"\0" in value for value in cookies.values.values())
+
+
+def test_what_is_written_is_read_again() -> None:
+    form = CookieForm(name=b"__Host-Http-s", max_age_seconds=60)
+    line = form.line(b"abc.def")
+    assert line == (
+        b"Set-Cookie: __Host-Http-s=abc.def; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax\r\n"
+    )
+    pair = line.removeprefix(b"Set-Cookie: ").partition(b";")[0]
+    assert parse_cookies(pair).values == {b"__Host-Http-s": b"abc.def"}
+    assert b"Max-Age=0" in form.clearing_line()
+
+
+@pytest.mark.parametrize("value", [b"a b", b'a"', b"a,b", b"a;b", b"a\\", b"a\r\nX: y", b"\xff"])
+def test_values_that_no_cookie_may_have_are_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="a value holds no"):
+        CookieForm(name=b"a").line(value)
+
+
+def test_what_is_too_long_is_refused_and_never_cut() -> None:
+    with pytest.raises(ValueError, match="4096 is the most"):
+        CookieForm(name=b"a").line(b"x" * 4096)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"name": b"a b"}, "no name"),
+        ({"name": b"__Host-a", "secure": False}, "without Secure"),
+        ({"name": b"__host-a", "secure": False}, "without Secure"),
+        ({"name": b"a", "secure": False, "same_site": "None"}, "without Secure"),
+        ({"name": b"a", "secure": False, "partitioned": True}, "without Secure"),
+        ({"name": b"__Host-a", "domain": b"example.lk"}, "no Domain"),
+        ({"name": b"__Host-a", "path": b"/x"}, "Path=/"),
+        ({"name": b"__Host-Http-a", "http_only": False}, "wants HttpOnly"),
+        ({"name": b"a", "path": b"/;x"}, "path"),
+        ({"name": b"a", "domain": b".example.lk"}, "no domain"),
+        ({"name": b"a", "same_site": "lax"}, "SameSite is"),
+    ],
+)
+def test_cookies_that_browsers_refuse_are_refused(form: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CookieForm(**form)  # type: ignore[arg-type]
+
+
+def test_names_take_the_strongest_prefix() -> None:
+    assert cookie_name("s", secure=True, http_only=True, domain=None) == b"__Host-Http-s"
+    assert cookie_name("s", secure=True, http_only=False, domain=None) == b"__Host-s"
+    assert cookie_name("s", secure=True, http_only=True, domain="a.lk") == b"__Secure-s"
+    assert cookie_name("s", secure=False, http_only=True, domain=None) == b"s"

@@ -1,0 +1,130 @@
+"""Where a request comes from, and tokens for when nobody says (SECURITY-CHECKS 30 to 36)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poruwa.rules.csrf import CsrfTokens, CsrfVerdict, judge_origin
+
+OWN = b"https://weddinglk.test"
+HOUR = 3600
+V = CsrfVerdict
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "cookies", "verdict"),
+    [
+        (OWN, b"same-origin", True, V.OWN),
+        (b"HTTPS://WeddingLK.test", b"same-origin", False, V.OWN),
+        (OWN, None, True, V.OWN),
+        (None, b"same-origin", True, V.OWN),
+        (None, b"none", True, V.OWN),
+        (None, b"cross-site", True, V.CROSS_SITE),
+        (None, b"cross-site", False, V.CROSS_SITE),  # 32: also where nobody is signed in
+        (None, b"same-site", True, V.SAME_SITE),
+        (None, b"rubbish", True, V.CROSS_SITE),
+        (b"https://evil.example", b"cross-site", True, V.FOREIGN_ORIGIN),
+        (b"https://evil.example", b"same-origin", True, V.FOREIGN_ORIGIN),
+        (b"https://evil.weddinglk.test", b"same-site", True, V.FOREIGN_ORIGIN),
+        (b"http://weddinglk.test", None, True, V.FOREIGN_ORIGIN),
+        (b"https://weddinglk.test:8443", None, True, V.FOREIGN_ORIGIN),
+        (b"https://weddinglk.test.evil.example", None, True, V.FOREIGN_ORIGIN),
+        (b"null", None, True, V.FOREIGN_ORIGIN),  # 31
+        (OWN, b"cross-site", True, V.CONTRADICTION),
+        (OWN, b"same-site", True, V.CONTRADICTION),
+        (b"https://admin.weddinglk.test", b"same-site", True, V.TRUSTED),
+        (None, None, True, V.TOKEN_NEEDED),
+        (None, None, False, V.NO_BROWSER),
+    ],
+)
+def test_what_a_browser_says_decides(
+    origin: bytes | None, site: bytes | None, cookies: bool, verdict: CsrfVerdict
+) -> None:
+    found = judge_origin(
+        b"POST",
+        own_origin=OWN,
+        origin=origin,
+        fetch_site=site,
+        has_cookies=cookies,
+        trusted=frozenset((b"https://admin.weddinglk.test",)),
+    )
+    assert found is verdict
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"PURGE", b"get"])
+def test_every_method_but_the_safe_ones_is_judged(method: bytes) -> None:
+    verdict = judge_origin(
+        method, own_origin=OWN, origin=b"null", fetch_site=None, has_cookies=False
+    )
+    assert verdict.is_refused
+
+
+def test_a_get_is_safe_and_a_handshake_is_not() -> None:
+    foreign = {"own_origin": OWN, "origin": b"https://evil.example", "fetch_site": b"cross-site"}
+    assert judge_origin(b"GET", **foreign, has_cookies=True) is V.SAFE  # type: ignore[arg-type]
+    handshake = judge_origin(
+        b"GET",
+        **foreign,
+        has_cookies=True,
+        is_handshake=True,  # type: ignore[arg-type]
+    )
+    assert handshake.is_refused  # 35
+
+
+TOKENS = CsrfTokens((b"k" * 32,))
+SESSION = b"s" * 16
+START = 1_800_000_000
+
+
+def test_a_token_has_32_characters_and_changes_every_hour() -> None:
+    """D4: length 32, rotation 1 h."""
+    hour = START - START % HOUR
+    assert len(TOKENS.mint(SESSION, START)) == 32
+    assert TOKENS.mint(SESSION, hour) == TOKENS.mint(SESSION, hour + HOUR - 1)
+    assert TOKENS.mint(SESSION, hour) != TOKENS.mint(SESSION, hour + HOUR)
+
+
+def test_a_form_that_was_opened_hours_ago_can_be_sent() -> None:
+    token = TOKENS.mint(SESSION, START)
+    assert TOKENS.is_good(token, SESSION, started_at=START, now=START + 3 * HOUR)  # 36
+    assert TOKENS.is_good(token, SESSION, started_at=START - HOUR, now=START + 20 * 24 * HOUR)
+
+
+def test_a_token_of_before_the_session_or_of_the_future_is_none() -> None:
+    token = TOKENS.mint(SESSION, START)
+    assert not TOKENS.is_good(token, SESSION, started_at=START + 2 * HOUR, now=START + 3 * HOUR)
+    assert not TOKENS.is_good(token, SESSION, started_at=0, now=START - 3 * HOUR)
+
+
+def test_another_sessions_token_is_none() -> None:
+    token = TOKENS.mint(b"t" * 16, START)
+    assert not TOKENS.is_good(token, SESSION, started_at=START, now=START)  # 33
+
+
+def test_an_older_key_checks_and_a_removed_one_does_not() -> None:
+    old = CsrfTokens((b"old",)).mint(SESSION, START)
+    assert CsrfTokens((b"old", b"new")).is_good(old, SESSION, started_at=START, now=START)
+    assert not CsrfTokens((b"new",)).is_good(old, SESSION, started_at=START, now=START)
+
+
+@given(st.text(max_size=40))
+def test_what_nobody_made_is_no_token(token: str) -> None:
+    assert not TOKENS.is_good(token, SESSION, started_at=0, now=START)
+
+
+@pytest.mark.parametrize("length", [32, 64, 128])
+def test_a_changed_character_in_any_place_is_no_token(length: int) -> None:
+    tokens = CsrfTokens((b"k",), length=length)
+    token = tokens.mint(SESSION, START)
+    assert len(token) == length
+    for at in range(length):
+        changed = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
+        assert not tokens.is_good(changed, SESSION, started_at=0, now=START)
+
+
+@pytest.mark.parametrize("length", [31, 33, 132])
+def test_lengths_that_cannot_be_are_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="32 to 128"):
+        CsrfTokens((b"k",), length=length)
