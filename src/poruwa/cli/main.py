@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from poruwa.cli.audit import audit_site
 from poruwa.cli.cache import cache, purge
 from poruwa.cli.config import app as config_app
 from poruwa.cli.explain import explain
@@ -55,6 +56,7 @@ app.command()(status)
 app.command()(explain)
 app.command()(cache)
 app.command()(purge)
+app.command("audit")(audit_site)
 for verb in (reload, upgrade, add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")

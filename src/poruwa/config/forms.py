@@ -234,6 +234,8 @@ FORMS: dict[str, Form] = {
     "xss-protection": _one_of("0", "1; mode=block"),
     "referrer-policy": _one_of(*_REFERRER_POLICIES),
     "coop": _one_of("same-origin", "same-origin-allow-popups", "unsafe-none"),
+    "coep": _one_of("require-corp", "credentialless", "unsafe-none"),
+    "corp": _one_of("same-origin", "same-site", "cross-origin"),
     "csp": Form("a Content-Security-Policy", _check_csp),
 }
 

@@ -192,6 +192,16 @@ class Headers:
     cross_origin_opener_policy: Annotated[
         str | None, Setting(form="coop", brings=SESSIONS, why="Keeps other windows out.")
     ] = "same-origin"
+    cross_origin_embedder_policy: Annotated[
+        str | None,
+        Setting(
+            form="coep", brings=SESSIONS, why="Nothing of other origins that did not agree to it."
+        ),
+    ] = "require-corp"
+    cross_origin_resource_policy: Annotated[
+        str | None,
+        Setting(form="corp", brings=SESSIONS, why="Other origins' pages cannot embed it."),
+    ] = "same-origin"
     report_to: Annotated[
         str | None, Setting(form="url", brings=OPERATIONS, why="Where browsers report violations.")
     ] = None
