@@ -31,7 +31,7 @@ LEAST_OF_NGINX = 0.95  # issue 2, Show 6
 SECONDS_FACTOR = 2  # a page takes milliseconds: for as many samples a point must last longer
 ROUNDS_FACTOR = 2  # the target is a matter of hundredths
 _WARM_UP_SECONDS = 3
-_AFFINITY_KEYS = "PORUWA_AFFINITY_KEYS"
+_KEY_RINGS = ("PORUWA_AFFINITY_KEYS", "PORUWA_SESSION_KEYS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def _plan(site: SiteStack, cores: Cores, settings: Settings) -> Plan:
         work=settings.work,
         access_log=settings.access_log,
         policy=(site.policy, POOL),
-        env=environment({_AFFINITY_KEYS: secrets.token_urlsafe(32)}),
+        env=environment({name: secrets.token_urlsafe(32) for name in _KEY_RINGS}),
         ready_path="/healthz",
     )
 

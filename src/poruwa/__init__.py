@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from poruwa.app.lease import Lease
     from poruwa.app.load_balancer import LoadBalancer
     from poruwa.app.platform import Platform
+    from poruwa.app.security.middleware import SecurityMiddleware
+    from poruwa.app.security.request_security import csrf_token_of, security_of, session_of
+    from poruwa.app.security.sessions import Session, Sessions
+    from poruwa.app.security.sign_in import (
+        end_other_sessions,
+        prove_again,
+        sign_in,
+        sign_out,
+    )
     from poruwa.app.tags import collect_tags, tag
     from poruwa.app.tally import Tally
     from poruwa.app.writes import Writes, WrittenChange
@@ -50,12 +59,22 @@ __all__ = [
     "Platform",
     "PoruwaError",
     "Retry",
+    "SecurityMiddleware",
+    "Session",
+    "Sessions",
     "Tally",
     "WriteRefused",
     "WriteUnacknowledged",
     "Writes",
     "WrittenChange",
     "collect_tags",
+    "csrf_token_of",
+    "end_other_sessions",
+    "prove_again",
+    "security_of",
+    "session_of",
+    "sign_in",
+    "sign_out",
     "tag",
 ]
 
@@ -83,7 +102,17 @@ _HOMES = {
     "Platform": "poruwa.app.platform",
     "PoruwaError": "poruwa.errors",
     "Retry": "poruwa.config.model",
+    "SecurityMiddleware": "poruwa.app.security.middleware",
+    "Session": "poruwa.app.security.sessions",
+    "Sessions": "poruwa.app.security.sessions",
     "collect_tags": "poruwa.app.tags",
+    "csrf_token_of": "poruwa.app.security.request_security",
+    "end_other_sessions": "poruwa.app.security.sign_in",
+    "prove_again": "poruwa.app.security.sign_in",
+    "security_of": "poruwa.app.security.request_security",
+    "session_of": "poruwa.app.security.request_security",
+    "sign_in": "poruwa.app.security.sign_in",
+    "sign_out": "poruwa.app.security.sign_in",
     "tag": "poruwa.app.tags",
 }
 

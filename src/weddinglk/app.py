@@ -23,7 +23,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
-from poruwa import Platform
+from poruwa import Platform, Writes
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
 from weddinglk.demand import Demand
@@ -82,6 +82,7 @@ def create_app(
             open_database(database_url) as database,
             platform.running(),
             _transactions(platform, database) as transactions,
+            platform.people(database, transactions if isinstance(transactions, Writes) else None),
         ):
             tally = platform.tally("views")
             catalogue = Catalogue(database, platform, when_complete=transactions.start)

@@ -163,7 +163,7 @@ def front(stack: SiteStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
          "--certificate", str(certificate), "--gateway", stack.address,
          "--output", str(configuration)],
         capture_output=True, text=True, timeout=30, check=False,
-        env=os.environ | {"PORUWA_AFFINITY_KEYS": "k" * 40},
+        env=os.environ | {"PORUWA_AFFINITY_KEYS": "k" * 40, "PORUWA_SESSION_KEYS": "s" * 40},
     )  # fmt: skip
     assert rendered.returncode == 0, rendered.stderr
     with (folder / "haproxy.log").open("wb") as log:

@@ -6,6 +6,11 @@
     app = FastAPI(lifespan=platform.lifespan)
     platform.install(app)
 
+With sessions the app's own lifespan lends its database::
+
+    async with open_database(...) as database, platform.running(), platform.people(database):
+        yield
+
 In the app process only: the gateway and the rest of the stack run apart, and meet it over HTTP and
 the bus. Without stores, L1 works alone and only the changes this process makes reach it.
 """
@@ -18,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
@@ -31,6 +36,11 @@ from poruwa.app.cache.local_changes import LocalChanges
 from poruwa.app.cache.manager import CacheManager
 from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
+from poruwa.app.security.devices import CLASS as DEVICE_CLASS
+from poruwa.app.security.devices import Device
+from poruwa.app.security.people import People
+from poruwa.app.security.session_page import Badges
+from poruwa.app.security.sessions import Sessions
 from poruwa.app.tags import check_tag, collected, note_write
 from poruwa.app.tally import Tally
 from poruwa.app.writes import Writes
@@ -40,6 +50,7 @@ from poruwa.config.secrets import read_secret
 from poruwa.errors import ConfigError
 from poruwa.rules.change import EVERYTHING, Change
 from poruwa.rules.changes import Changes
+from poruwa.rules.cookie import CookieForm
 from poruwa.stores.change_leases import Acknowledgement, LayerAnswer
 from poruwa.stores.change_log import ChangeLog
 from poruwa.stores.valkey_cache import ValkeyCache
@@ -59,7 +70,8 @@ class Platform:
     Args:
         policy: secrets of its stores resolved; other secrets are not looked at.
         environ: where ``PORUWA_CACHE_URL`` and ``PORUWA_BUS_URL`` are looked up, which come before
-            the policy's ``stores``; None for the process's own.
+            the policy's ``stores``, and the session keys; None for the process's own.
+        folder: where relative paths of secrets start.
 
     Attributes:
         policy: as given.
@@ -71,14 +83,26 @@ class Platform:
         ConfigError: the variables or the stores cannot be used.
     """
 
-    def __init__(self, policy: Policy, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         environ = os.environ if environ is None else environ
         stores = policy.stores
         self.policy = policy
         self._cache_store = store_from_environment(stores.cache, CACHE_URL, environ)
         self._bus_store = store_from_environment(stores.bus, BUS_URL, environ)
         self._is_used = False
-        self._listeners: list[Callable[[Change], None]] = []
+        self._people = People(
+            policy,
+            environ=environ,
+            folder=folder or Path(),
+            is_alone=self._bus_store is None and POLICY_VARIABLE not in environ,
+        )
+        self._listeners: list[Callable[[Change], None]] = [self._people.apply]
         self._local = LocalChanges(self._apply)
         self.log: ChangeLog | None = self._make_log()
         self._layers = Layers(
@@ -113,7 +137,25 @@ class Platform:
             bus=policy.stores.bus
             and _with_secret(policy.stores.bus, environ, folder, is_needed=BUS_URL),
         )
-        return cls(replace(policy, stores=stores), environ=environ)
+        return cls(replace(policy, stores=stores), environ=environ, folder=folder)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Begin, list and end sessions; ``poruwa.session_of`` gives that of a request.
+
+        Raises:
+            ConfigError: the policy names no ``session.keys``.
+        """
+        if self._people.sessions is None:
+            raise ConfigError(
+                'there are no sessions; write keys = "env:PORUWA_SESSION_KEYS" below [session]'
+            )
+        return self._people.sessions
+
+    @property
+    def cookies(self) -> Mapping[str, CookieForm]:
+        """How the cookies of ``[cookies.named]`` are set and cleared, by their names there."""
+        return self._people.cookies
 
     def cached(
         self,
@@ -239,17 +281,23 @@ class Platform:
             return False
         return self._layers.is_sure()
 
-    def install(self, app: Starlette) -> None:
-        """Add what every response needs: tags, entity tags, positions. Call it last.
+    def install(self, app: Starlette, *, badges: Badges | None = None) -> None:
+        """Add what every response needs: sessions, tags, entity tags, positions. Call it last.
 
-        ``/_poruwa/metrics`` answers whoever asks this process directly, not through the gateway.
+        ``/_poruwa/session`` tells scripts of shared pages who somebody is. ``/_poruwa/metrics``
+        answers whoever asks this process directly, not through the gateway.
+
+        Args:
+            badges: what ``/_poruwa/session`` says of somebody signed in, beside who.
         """
+        self._people.install_page(app, badges)
         app.add_middleware(
             CacheHeadersMiddleware,
             platform=self,
             wait_seconds=self.policy.stores.coherence.read_your_writes_wait_seconds,
         )
         app.add_middleware(MetricsPage, text=self.metrics)
+        self._people.install(app)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
@@ -282,6 +330,50 @@ class Platform:
             finally:
                 if layers.shared is not None:
                     await layers.shared.close()
+
+    @asynccontextmanager
+    async def people(
+        self, database: AsyncDatabase[dict[str, Any]], writes: Writes | None = None
+    ) -> AsyncIterator[None]:
+        """Share revocations and records of sessions with all processes, within ``running``.
+
+        Outside of it sessions are of this process alone. The database being away is no error here:
+        it is asked again.
+
+        Args:
+            database: opened, and closed after it, by the caller.
+            writes: the site's own; None for some that are started here, if there is a bus.
+        """
+        own = self.writes(database) if writes is None else None
+        if own is not None:
+            await own.start()
+        writes = writes or own
+        log = self.log
+        try:
+            async with self._people.running(
+                database,
+                is_sure=None if log is None else lambda: monotonic() < log.sure_until,
+                run=None if writes is None else writes.run,
+                keep=self._keeper_of_devices(),
+            ):
+                yield
+        finally:
+            if own is not None:
+                await own.close()
+
+    def _keeper_of_devices(
+        self,
+    ) -> Callable[[str, Device | None], Coroutine[Any, Any, None]] | None:
+        if all(each.name != DEVICE_CLASS for each in self.policy.classes):
+            return None
+
+        async def keep(handle: str, device: Device | None) -> None:
+            if device is None:
+                await self.cache.delete(DEVICE_CLASS, handle)
+            else:
+                await self.cache.set(DEVICE_CLASS, handle, device, Device)
+
+        return keep
 
     def stats(self) -> dict[str, Any]:
         """Return what the caches of this process did and hold, by class and layer."""

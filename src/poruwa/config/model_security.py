@@ -26,17 +26,13 @@ class Cookie:
     name: Annotated[
         str, Setting(form="token", why="Without prefix; the prefix follows from scope.")
     ]
-    http_only: Annotated[bool, Setting(brings=SESSIONS, why="Out of reach of scripts.")] = True
-    same_site: Annotated[
-        SameSite | None, Setting(brings=SESSIONS, why="Default: cookies.same_site.")
-    ] = None
-    secure: Annotated[bool, Setting(brings=SESSIONS, why="Only over TLS (and localhost).")] = True
-    path: Annotated[
-        str, Setting(form="path-absolute", brings=SESSIONS, why="Where it is sent.")
-    ] = "/"
+    http_only: Annotated[bool, Setting(why="Out of reach of scripts.")] = True
+    same_site: Annotated[SameSite | None, Setting(why="Default: cookies.same_site.")] = None
+    secure: Annotated[bool, Setting(why="Only over TLS (and localhost).")] = True
+    path: Annotated[str, Setting(form="path-absolute", why="Where it is sent.")] = "/"
     domain: Annotated[
         str | None,
-        Setting(form="domain", brings=SESSIONS, why="Default: cookies.domain."),
+        Setting(form="domain", why="Default: cookies.domain."),
     ] = None
     max_age_seconds: Annotated[
         float,
@@ -44,10 +40,12 @@ class Cookie:
             least=1,
             most=400 * DAY,
             zero="until the browser closes",
-            brings=SESSIONS,
             why="Browsers cap it at 400 days.",
         ),
     ] = 0.0
+    partitioned: Annotated[
+        bool, Setting(why="One jar per embedding site (CHIPS); needs secure.")
+    ] = False
     essential: Annotated[
         bool, Setting(brings=SESSIONS, why="Others wait for consent (GDPR, CCPA).")
     ] = False
@@ -61,14 +59,11 @@ class Cookies:
         str | None,
         Setting(
             form="domain",
-            brings=SESSIONS,
             why="Host-only __Host- names by default; a domain means __Secure- names that every "
             "subdomain may read and overwrite.",
         ),
     ] = None
-    same_site: Annotated[
-        SameSite, Setting(brings=SESSIONS, why="strict where links may lose it.")
-    ] = SameSite.LAX
+    same_site: Annotated[SameSite, Setting(why="strict where links may lose it.")] = SameSite.LAX
     named: Annotated[
         tuple[Cookie, ...], Setting(keyed=True, why="Cookies that the site sets, by name.")
     ] = ()
@@ -79,36 +74,34 @@ class Session:
     """Who somebody is, in an encrypted cookie."""
 
     cookie: Annotated[
-        str, Setting(form="token", brings=SESSIONS, why="Without prefix; __Host-Http- by default.")
+        str, Setting(form="token", why="Without prefix; __Host-Http- by default.")
     ] = "poruwa.session-token"
     keys: Annotated[
         Secret | None,
-        Setting(brings=SESSIONS, why="Key ring, comma separated, newest last."),
+        Setting(why="Key ring, comma separated, newest last."),
     ] = None
     same_site: Annotated[
         SameSite,
-        Setting(brings=SESSIONS, why="lax: links from mail and search keep people signed in."),
+        Setting(why="lax: links from mail and search keep people signed in."),
     ] = SameSite.LAX
-    path: Annotated[str, Setting(form="path-absolute", brings=SESSIONS, why="The whole site.")] = (
-        "/"
-    )
+    path: Annotated[str, Setting(form="path-absolute", why="The whole site.")] = "/"
     max_age_seconds: Annotated[
         float,
-        Setting(least=60, most=400 * DAY, brings=SESSIONS, why="Without a visit for so long."),
+        Setting(least=60, most=400 * DAY, why="Without a visit for so long."),
     ] = 30.0 * DAY
-    rolling: Annotated[bool, Setting(brings=SESSIONS, why="Visits extend it.")] = True
+    rolling: Annotated[bool, Setting(why="Visits extend it.")] = True
     renew_before_seconds: Annotated[
-        float, Setting(least=0, most=400 * DAY, brings=SESSIONS, why="Renewed in this last part.")
+        float, Setting(least=0, most=400 * DAY, why="Renewed in this last part.")
     ] = 7.0 * DAY
     update_every_seconds: Annotated[
-        float, Setting(least=0, most=400 * DAY, brings=SESSIONS, why="Written at most so often.")
+        float, Setting(least=0, most=400 * DAY, why="Written at most so often.")
     ] = 1.0 * DAY
     longest_seconds: Annotated[
         float,
-        Setting(least=60, most=400 * DAY, brings=SESSIONS, why="Then one signs in again, always."),
+        Setting(least=60, most=400 * DAY, why="Then one signs in again, always."),
     ] = 90.0 * DAY
     validate: Annotated[
-        bool, Setting(brings=SESSIONS, why="Every private request: signature, expiry, revocation.")
+        bool, Setting(why="Every private request: signature, expiry, revocation.")
     ] = True
 
 
@@ -116,27 +109,23 @@ class Session:
 class Csrf:
     """Requests that change something must come from the site's own pages."""
 
-    enabled: Annotated[
-        bool, Setting(brings=SESSIONS, why="Only an API without cookies needs none.")
-    ] = True
+    enabled: Annotated[bool, Setting(why="Only an API without cookies needs none.")] = True
     token_length: Annotated[
         int,
-        Setting(least=32, most=128, unit="characters", brings=SESSIONS, why="160 bits and more."),
+        Setting(least=32, most=128, unit="characters", why="160 bits and more."),
     ] = 32
     rotation_seconds: Annotated[
         float,
-        Setting(
-            least=60, most=7 * DAY, brings=SESSIONS, why="Older ones of the session stay valid."
-        ),
+        Setting(least=60, most=7 * DAY, why="Older ones of the session stay valid."),
     ] = 3600.0
-    header: Annotated[
-        str, Setting(form="header", brings=SESSIONS, why="Where scripts put the token.")
-    ] = "X-CSRF-Token"
-    field_name: Annotated[
-        str, Setting(form="token", brings=SESSIONS, why="Where forms put the token.")
-    ] = "csrf_token"
+    header: Annotated[str, Setting(form="header", why="Where scripts put the token.")] = (
+        "X-CSRF-Token"
+    )
+    field_name: Annotated[str, Setting(form="token", why="Where forms put the token.")] = (
+        "csrf_token"
+    )
     trusted_origins: Annotated[
-        tuple[str, ...], Setting(form="origin", brings=SESSIONS, why="Further origins of forms.")
+        tuple[str, ...], Setting(form="origin", why="Further origins of forms.")
     ] = ()
 
 

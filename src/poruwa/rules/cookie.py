@@ -23,6 +23,7 @@ MAX_FIELD_BYTES: Final = 16 * 1024
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+_PREFIXED: Final = re.compile(rb"__(?:host-|http-|secure-)", re.IGNORECASE)
 _PATH: Final = re.compile(rb"/[\x20-\x3a\x3c-\x7e]*")
 _DOMAIN: Final = re.compile(rb"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 
@@ -154,15 +155,18 @@ class CookieForm:
         return b"; ".join(parts) + b"\r\n"
 
 
-def cookie_name(name: str, *, secure: bool, http_only: bool, domain: str | None) -> bytes:
+def cookie_name(
+    name: str, *, secure: bool, http_only: bool, domain: str | None, path: str = "/"
+) -> bytes:
     """Return a cookie's name with the strongest prefix that its attributes allow.
 
     ``__Host-Http-`` for host-only cookies that scripts cannot reach (browsers that do not know it
     still hold it to ``__Host-``), ``__Host-`` for the other host-only ones, ``__Secure-`` for those
-    of a domain, none without Secure.
+    of a domain or of a path below ``/``, none without Secure. A name that has one keeps it.
     """
-    if not secure:
-        return name.encode("ascii")
-    if domain is not None:
-        return b"__Secure-" + name.encode("ascii")
-    return (b"__Host-Http-" if http_only else b"__Host-") + name.encode("ascii")
+    plain = name.encode("ascii")
+    if not secure or _PREFIXED.match(plain):
+        return plain
+    if domain is not None or path != "/":
+        return b"__Secure-" + plain
+    return (b"__Host-Http-" if http_only else b"__Host-") + plain

@@ -101,8 +101,13 @@ class SessionRules:
             longest_seconds=int(section.longest_seconds),
         )
 
-    def begin(self, session_id: bytes, user_id: str, now: int, *, level: int = 0) -> Claims:
+    def begin(
+        self, session_id: bytes, user_id: str, now: int, *, level: int = 0, later_than: int = 0
+    ) -> Claims:
         """Return the claims of somebody who has just proved who they are.
+
+        Args:
+            later_than: up to when all sessions of theirs are ended; this one is none of them.
 
         Raises:
             ValueError: a session id of another length.
@@ -113,7 +118,7 @@ class SessionRules:
             session_id=session_id,
             user_id=user_id,
             audience=self.audience,
-            started_at=now,
+            started_at=max(now, later_than + 1),
             authenticated_at=now,
             issued_at=now,
             expires_at=now + min(self.idle_seconds, self.longest_seconds),
@@ -151,10 +156,15 @@ class SessionRules:
             generation=claims.generation + 1,
         )
 
-    def reauthenticated(self, claims: Claims, session_id: bytes, now: int) -> Claims:
+    def reauthenticated(
+        self, claims: Claims, session_id: bytes, now: int, *, level: int | None = None
+    ) -> Claims:
         """Return the claims after a further proof of who they are, under a new id.
 
         The absolute end stays where it was: proving oneself again makes no session younger.
+
+        Args:
+            level: of privilege from now on; None for the same.
         """
         return msgspec.structs.replace(
             claims,
@@ -163,6 +173,7 @@ class SessionRules:
             issued_at=now,
             expires_at=max(self._end(claims, now), claims.expires_at),
             generation=0,
+            level=claims.level if level is None else level,
         )
 
     def _end(self, claims: Claims, now: int) -> int:

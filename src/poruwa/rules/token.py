@@ -51,8 +51,7 @@ class TokenKey:
     def __init__(self, key: bytes, typ: str) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(key)}")
-        digest = hashlib.sha256(b"poruwa-kid\0" + key).digest()
-        self.kid = urlsafe_b64encode(digest)[:_KID_CHARACTERS].decode()
+        self.kid = key_name(key)
         header = f'{{"alg":"dir","enc":"A256GCM","kid":"{self.kid}","typ":"{typ}"}}'
         self._additional = _encode(header.encode())
         self.head = self._additional + b".."
@@ -90,10 +89,8 @@ class Sealer:
     """A ring of keys for one type of token: seals with one, opens with all.
 
     Args:
-        keys: 32 bytes each, oldest first.
+        keys: 32 bytes each; the last one seals.
         typ: what the tokens are for; letters, digits, ``+``, ``-`` and ``.``.
-        sealing: which key seals, by its place; the newest where it is left out. While a key is
-            being introduced, everybody must be able to open it before anybody seals with it.
         random_bytes: where nonces come from.
 
     Raises:
@@ -108,7 +105,6 @@ class Sealer:
         keys: Sequence[bytes],
         typ: str,
         *,
-        sealing: int = -1,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not keys:
@@ -119,7 +115,7 @@ class Sealer:
         self._keys = {key.head: key for key in ring}
         if len(self._keys) != len(ring):
             raise ValueError("a key is twice in the ring")
-        self._sealing = ring[sealing]
+        self._sealing = ring[-1]
         self._random_bytes = random_bytes
         self.sealed = 0  # tokens by this object; far below 2**32 in the life of a process
 
@@ -145,6 +141,10 @@ class Sealer:
             )
         return token
 
+    def knows(self, token: bytes) -> bool:
+        """Whether a token says that it is under a key of this ring."""
+        return token[: token.find(b"..") + 2] in self._keys
+
     def open(self, token: bytes) -> tuple[bytes, bool] | None:
         """Return the claims, and whether the key is the one that seals now.
 
@@ -158,6 +158,12 @@ class Sealer:
             return None
         claims = key.open(token[at + 2 :])
         return None if claims is None else (claims, key is self._sealing)
+
+
+def key_name(key: bytes) -> str:
+    """Return what tokens call a key: a hash of it, which tells nothing of it."""
+    digest = hashlib.sha256(b"poruwa-kid\0" + key).digest()
+    return urlsafe_b64encode(digest)[:_KID_CHARACTERS].decode()
 
 
 def _encode(plain: bytes) -> bytes:

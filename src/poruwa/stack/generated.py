@@ -7,11 +7,12 @@ sign-in provider's secret belongs to somebody else: making one up would hide tha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from poruwa.config.model import Policy
 from poruwa.config.setting import Secret
+from poruwa.stack.state import StateFolder
 
 KEY_RING = "keys"
 _FROM_ENVIRONMENT = "env:"
@@ -20,6 +21,14 @@ _FROM_ENVIRONMENT = "env:"
 def generated_secret_names(policy: Policy) -> list[str]:
     """Return the environment variables that key rings of ``policy`` are named after, sorted."""
     return sorted(set(_key_rings(policy)))
+
+
+def kept_in(names: Iterable[str], state: StateFolder) -> dict[str, str]:
+    """Return the variables that tell processes where rings are kept, to read them again there.
+
+    ``poruwa keys`` changes a ring while its readers run; those of the environment cannot follow.
+    """
+    return {f"{name}_KEPT_IN": str(state.secrets) for name in names}
 
 
 def _key_rings(section: Any) -> Iterator[str]:

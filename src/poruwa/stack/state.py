@@ -46,6 +46,7 @@ class StateFolder:
     def __init__(self, path: Path, sockets: Path) -> None:
         self.path = path
         self.sockets = sockets
+        self.secrets = path.absolute() / "secrets"
         self.database = path / "database"
         self.access_log = path / "logs" / "access.log"
         self.report_path = path / "stack.json"
@@ -56,7 +57,7 @@ class StateFolder:
         Raises:
             StackError: the file cannot be read or written.
         """
-        path = self.path / "secrets"
+        path = self.secrets
         known: dict[str, str] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in path.read_text().splitlines():

@@ -31,7 +31,7 @@ from poruwa.stack.gateway import (
     first_error,
     open_gateway_sockets,
 )
-from poruwa.stack.generated import generated_secret_names
+from poruwa.stack.generated import generated_secret_names, kept_in
 from poruwa.stack.instances import (
     application_environment,
     instance_plan,
@@ -110,7 +110,7 @@ async def run_stack(options: UpOptions, *, on_ready: Callable[[StackReport], Non
     unresolved = parse_policy(read_policy_text(options.policy), options.policy.name)
     with open_state(options.state or Path(unresolved.stack.state)) as state:
         names = [name for name in generated_secret_names(unresolved) if name not in os.environ]
-        environ = {**os.environ, **state.make_secrets(names)}
+        environ = {**os.environ, **state.make_secrets(names), **kept_in(names, state)}
         policy = load_policy(options.policy, environ=environ)
         policy = with_workers(
             with_admin(with_listen(policy, options.listen), options.admin), options.workers

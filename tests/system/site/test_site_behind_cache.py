@@ -32,7 +32,10 @@ class Front:
         self.control = f"{folder}/control.sock"
         self.gateway = GatewayProcess(
             folder, "--control", self.control, "--workers", "1", policy=text,
-            environment={"PORUWA_AFFINITY_KEYS": "0123456789abcdef" * 4},
+            environment={
+                "PORUWA_AFFINITY_KEYS": "0123456789abcdef" * 4,
+                "PORUWA_SESSION_KEYS": "fedcba9876543210" * 4,
+            },
         )  # fmt: skip
         url = f"http://{self.gateway.address}"
         # Bytes are compared with the site's own, which does not compress.

@@ -1,0 +1,1 @@
+"""People: sessions, forged requests, cookies and security fields of an app."""

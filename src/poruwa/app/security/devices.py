@@ -2,7 +2,10 @@
 
 One document a session, written when it begins and touched at most every 24 hours (requirement D2):
 what is shown says "today", not to the minute. It decides nothing: whether a session is good says
-its token, and the list of revocations.
+its token, and the list of revocations. Each write goes through to the cache of the class
+``session``, where the policy has one, for programs that ask about one session often.
+
+A session's id stays in its token and in here; pages show ``Device.handle`` (ASVS 5.0 14.2.1).
 """
 
 from __future__ import annotations
@@ -10,20 +13,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
 
 from poruwa.rules.session import Claims
 
 COLLECTION: Final = "poruwa_sessions"
+CLASS: Final = "session"
 TOUCH_SECONDS: Final = 86_400
 _LONGEST_AGENT: Final = 200
 _REMEMBERED: Final = 50_000
 
 Document = dict[str, Any]
-Keep = Callable[[str, "Device"], Awaitable[object]]
-"""Write-through: called with the session's name and its record after each write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +41,32 @@ class Device:
     began_at: int
     seen_at: int
 
+    @property
+    def handle(self) -> str:
+        """What forms name it by; nobody can sign in with it."""
+        return handle_of(self.session_id)
+
+
+Keep = Callable[[str, Device | None], Awaitable[object]]
+"""Called after each write with the handle and the record; None where it is gone."""
+
 
 class Devices:
-    """The sessions that have begun.
+    """The sessions that have begun. Operations raise PyMongoError where the database is away.
 
     Args:
-        collection: of the database.
-        keep: None to write to the database alone.
+        keep: write-through; None to write to the database alone.
         touch_seconds: how often a session's last visit is written, at most.
     """
 
     def __init__(
         self,
-        collection: AsyncCollection[Document],
+        database: AsyncDatabase[Document],
         keep: Keep | None = None,
         *,
         touch_seconds: int = TOUCH_SECONDS,
     ) -> None:
-        self._collection = collection
+        self._collection: AsyncCollection[Document] = database[COLLECTION]
         self._keep = keep
         self._touch_seconds = touch_seconds
         self._touched: dict[bytes, int] = {}  # by this process: asks the database less often
@@ -85,7 +97,7 @@ class Devices:
                 "until": datetime.fromtimestamp(ends, UTC),
             }
         )
-        await self._kept(device)
+        await self._kept(device.handle, device)
 
     def is_due(self, claims: Claims, now: int) -> bool:
         """Whether a visit now is worth a write, as far as this process knows."""
@@ -104,7 +116,8 @@ class Devices:
             return False
         document = await self._collection.find_one({"_id": claims.session_id})
         if document is not None:
-            await self._kept(_device(document))
+            device = _device(document)
+            await self._kept(device.handle, device)
         return True
 
     async def of(self, user_id: str) -> list[Device]:
@@ -115,14 +128,21 @@ class Devices:
     async def forget(self, session_id: bytes) -> None:
         """Take a session off the list."""
         await self._collection.delete_one({"_id": session_id})
+        await self._kept(handle_of(session_id), None)
 
-    async def forget_user(self, user_id: str, *, but: bytes | None = None) -> None:
-        """Take a person's sessions off the list, except one."""
-        await self._collection.delete_many({"user": user_id, "_id": {"$ne": but}})
+    async def forget_user(self, user_id: str) -> None:
+        """Take a person's sessions off the list."""
+        for device in await self.of(user_id):
+            await self.forget(device.session_id)
 
-    async def _kept(self, device: Device) -> None:
+    async def _kept(self, handle: str, device: Device | None) -> None:
         if self._keep is not None:
-            await self._keep(device.session_id.hex(), device)
+            await self._keep(handle, device)
+
+
+def handle_of(session_id: bytes) -> str:
+    """Return what pages call a session: 128 bits of a hash."""
+    return sha256(b"poruwa-device\0" + session_id).hexdigest()[:32]
 
 
 def _device(document: Document) -> Device:

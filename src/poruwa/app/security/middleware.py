@@ -6,98 +6,64 @@ writes the cookie's next token on the way out, on responses that no shared cache
 
 Behind a Poruwa gateway much is decided before: it has refused what browsers say is of another site,
 and says in ``Poruwa-Csrf`` where a token must be seen; it adds the security fields. Used alone, the
-middleware does both itself.
+middleware does both itself::
+
+    keys = SessionKeys(lambda: os.environ["SESSION_KEYS"])
+    sessions = Sessions(SessionRules.of(Session(), "my-site"), keys, session_form(Policy...))
+    app.add_middleware(SecurityMiddleware, sessions=sessions, fields=SecurityFields(...))
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poruwa.app.security.revocations import RevocationsUnknown
+from poruwa.app.security.request_security import SCOPE_KEY, RequestSecurity
 from poruwa.app.security.sessions import NoSession, Session, Sessions
+from poruwa.errors import ErrorSource, PoruwaError
 from poruwa.rules.affinity import may_carry_cookie
 from poruwa.rules.cookie import TooManyCookies
-from poruwa.rules.csrf import CsrfTokens, CsrfVerdict, judge_origin
+from poruwa.rules.csrf import CsrfVerdict, judge_origin
 from poruwa.rules.security_headers import SecurityFields
-from poruwa.rules.session import SessionRefusal
 
-SESSION_PATH: Final = "/_poruwa/session"
 GATEWAY_VERDICT: Final = b"poruwa-csrf"
 TOKEN_NEEDED: Final = b"token-needed"
 MAX_FORM_BYTES: Final = 1 << 20
-_SCOPE_KEY: Final = "poruwa.security"
 _OF_LIFETIME: Final = frozenset((b"cache-control", b"cdn-cache-control", b"expires"))
 _FORM: Final = b"application/x-www-form-urlencoded"
 
+FOREIGN: Final = "This request comes from another site."
+UNKNOWN_ORIGIN: Final = "This browser does not say which page the form was on; use a newer one."
+NO_TOKEN: Final = "Reload the page and send the form again: its token is missing or too old."  # noqa: S105
+TOO_LARGE: Final = "The form is too large."
+
 _logger = logging.getLogger("poruwa.app")
 
-Badges = Callable[[Session], Awaitable[dict[str, Any]]]
-"""What a site says of somebody signed in, beside who: ``{"shortlist": 3}``."""
-
-
-@dataclass(slots=True)
-class RequestSecurity:
-    """What is known of one request, and what its response is to set."""
-
-    session: Session | None
-    reason: NoSession | SessionRefusal | None
-    lines: list[bytes] = field(default_factory=list)
-    token: str | None = None
-
-    def set_cookie(self, line: bytes) -> None:
-        """Have the response carry a Set-Cookie line; the last of a cookie stands."""
-        name = line.partition(b"=")[0]
-        self.lines = [each for each in self.lines if each.partition(b"=")[0] != name]
-        self.lines.append(line)
-
-
-def security_of(connection: HTTPConnection) -> RequestSecurity:
-    """Return what is known of a request.
-
-    Raises:
-        RuntimeError: the middleware is not installed.
-    """
-    found = connection.scope.get(_SCOPE_KEY)
-    if not isinstance(found, RequestSecurity):
-        raise RuntimeError("install SecurityMiddleware: platform.install(app) does")
-    return found
-
-
-def session_of(connection: HTTPConnection) -> Session | None:
-    """Return the valid session of a request; None for somebody who is not signed in."""
-    return security_of(connection).session
-
-
-def csrf_token_of(connection: HTTPConnection) -> str:
-    """Return the token for the forms of a page; empty without a session.
-
-    Raises:
-        RuntimeError: the middleware is not installed.
-    """
-    return security_of(connection).token or ""
+_Fields = list[tuple[bytes, bytes]]
 
 
 class SecurityMiddleware:
     """Validates sessions, refuses forged requests, sets security fields.
 
+    A request that changes something is taken from the site's own pages alone. Where a browser does
+    not say where it is from, a form of somebody signed in carries a token (a field of a urlencoded
+    form, or a header); without a session there is none, and the request is refused: that is how a
+    forged sign-in would look like. Programs that send no cookies are not asked.
+
     Args:
         app: any ASGI app.
         sessions: None for an app without any.
-        tokens: for forms; None where every browser that matters says where a request is from.
+        is_csrf_checked: False for an API without cookies.
         token_header: where scripts put the token.
         token_field: where forms put it.
         own_origin: ``https://host[:port]`` of the site; None to go by the request's own.
-        trusted: further origins whose pages may send forms, in lower case.
+        trusted: further origins whose pages may send forms.
         fields: None behind a gateway, which sets them.
-        badges: for ``GET /_poruwa/session``.
     """
 
     def __init__(
@@ -105,50 +71,45 @@ class SecurityMiddleware:
         app: ASGIApp,
         *,
         sessions: Sessions | None = None,
-        tokens: CsrfTokens | None = None,
+        is_csrf_checked: bool = True,
         token_header: str = "X-CSRF-Token",  # noqa: S107
         token_field: str = "csrf_token",  # noqa: S107
         own_origin: str | None = None,
         trusted: Iterable[str] = (),
         fields: SecurityFields | None = None,
-        badges: Badges | None = None,
     ) -> None:
         self.app = app
         self._sessions = sessions
-        self._tokens = tokens
+        self._is_csrf_checked = is_csrf_checked
         self._token_header = token_header.lower().encode()
         self._token_field = token_field
         self._own_origin = None if own_origin is None else own_origin.lower().encode()
         self._trusted = frozenset(each.lower().encode() for each in trusted)
         self._fields = fields
-        self._badges = badges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = _fields_of(scope)
+        answer = _Answer(self, scope, send)
         try:
             known = await self.validate_session(headers)
-        except TooManyCookies:
-            await self._refuse(scope, send, 431, "This browser sends too many cookies.")
-            return
-        except RevocationsUnknown as error:
-            await self._refuse(scope, send, 503, error.message)
-            return
-        scope[_SCOPE_KEY] = known
-        refusal, receive = await self.csrf_protection(scope, headers, known, receive)
-        if refusal is not None:
-            await self._refuse(scope, send, 403, refusal)
-            return
-        if scope["type"] == "websocket":
-            await self.app(scope, receive, send)
-            return
-        answer = _Answer(self, scope, headers, known, send)
-        if scope["path"] == SESSION_PATH and self._sessions is not None:
-            await self._tell_session(scope, known, answer.send)
-        else:
+            scope[SCOPE_KEY] = answer.known = known
+            refusal, receive = await self.csrf_protection(scope, headers, known, receive)
+            if refusal is not None:
+                await answer.refuse(403, refusal)
+                return
             await self.app(scope, receive, answer.send)
+        except TooManyCookies:
+            await answer.refuse(431, "This browser sends too many cookies.")
+        except PoruwaError as error:
+            # Of ours: revocations that cannot be known. Or of the app, where it has no own answer:
+            # a sign-out that cannot be told to everybody.
+            if error.source is not ErrorSource.STORE or answer.has_begun:
+                raise
+            _logger.warning("%s %s: %s", scope.get("method", "WS"), scope["path"], error.message)
+            await answer.refuse(error.status_hint, error.message)
 
     async def validate_session(self, headers: dict[bytes, bytes]) -> RequestSecurity:
         """Return what the session cookie of a request says.
@@ -162,14 +123,11 @@ class SecurityMiddleware:
         sessions = self._sessions
         cookies = headers.get(b"cookie")
         if sessions is None or cookies is None:
-            return RequestSecurity(None, NoSession.NO_COOKIE)
+            return RequestSecurity(None, NoSession.NO_COOKIE, sessions)
         found = await sessions.of(cookies)
-        if not isinstance(found, Session):
-            return RequestSecurity(None, found)
-        known = RequestSecurity(found, None)
-        if self._tokens is not None:
-            known.token = self._tokens.mint(found.session_id, sessions.now())
-        return known
+        if isinstance(found, Session):
+            return RequestSecurity(found, None, sessions)
+        return RequestSecurity(None, found, sessions)
 
     async def csrf_protection(
         self,
@@ -179,6 +137,8 @@ class SecurityMiddleware:
         receive: Receive,
     ) -> tuple[str | None, Receive]:
         """Return why a request is refused (None if it is not), and what to receive its body by."""
+        if not self._is_csrf_checked:
+            return None, receive
         is_handshake = scope["type"] == "websocket"
         method = b"GET" if is_handshake else scope["method"].encode()
         own = self._own_origin
@@ -194,45 +154,36 @@ class SecurityMiddleware:
             trusted=self._trusted,
             is_handshake=is_handshake,
         )
-        if headers.get(GATEWAY_VERDICT) == TOKEN_NEEDED:
+        if headers.get(GATEWAY_VERDICT) == TOKEN_NEEDED and not verdict.is_refused:
             verdict = CsrfVerdict.TOKEN_NEEDED
         if verdict.is_refused:
             _logger.warning("refused as forged: %s %s (%s)", method, scope["path"], verdict.value)
-            return "This request comes from another site.", receive
-        if verdict is not CsrfVerdict.TOKEN_NEEDED or known.session is None:
-            # Without a session there is nothing that a forged request could act with.
+            return FOREIGN, receive
+        if verdict is not CsrfVerdict.TOKEN_NEEDED:
             return None, receive
+        if known.session is None or is_handshake:
+            return UNKNOWN_ORIGIN, receive
         return await self._check_token(headers, known.session, receive)
 
     async def _check_token(
         self, headers: dict[bytes, bytes], session: Session, receive: Receive
     ) -> tuple[str | None, Receive]:
         assert self._sessions is not None
-        missing = "Reload the page and send the form again: its token is missing or too old."
-        if self._tokens is None:
-            return missing, receive
         token = headers.get(self._token_header, b"").decode("latin-1")
         if not token and headers.get(b"content-type", b"").partition(b";")[0].strip() == _FORM:
             body = await _read(receive)
             if body is None:
-                return "The form is too large.", receive
-            receive = _again(body)
+                return TOO_LARGE, receive
+            receive = _again(body, receive)
             try:
                 form = dict(parse_qsl(body.decode("ascii", "replace"), max_num_fields=1000))
             except ValueError:
-                return missing, receive
+                return NO_TOKEN, receive
             token = form.get(self._token_field, "")
-        is_good = self._tokens.is_good(
-            token,
-            session.session_id,
-            started_at=session.claims.started_at,
-            now=self._sessions.now(),
-        )
-        return (None if is_good else missing), receive
+        is_good = self._sessions.is_csrf_token_good(session, token)
+        return None if is_good else NO_TOKEN, receive
 
-    def set_security_headers(
-        self, headers: list[tuple[bytes, bytes]], *, is_secure: bool
-    ) -> list[tuple[bytes, bytes]]:
+    def set_security_headers(self, headers: _Fields, *, is_secure: bool) -> _Fields:
         """Return a response's fields with the policy's; the stricter value of two stands."""
         fields = self._fields
         if fields is None:
@@ -243,11 +194,7 @@ class SecurityMiddleware:
         return kept + [_pair(line) for line in lines.split(b"\r\n") if line]
 
     async def on_start(
-        self,
-        scope: Scope,
-        known: RequestSecurity,
-        status: int,
-        headers: list[tuple[bytes, bytes]],
+        self, scope: Scope, known: RequestSecurity, status: int, headers: _Fields
     ) -> None:
         """Add the cookies that a response is to set, in place.
 
@@ -271,55 +218,63 @@ class SecurityMiddleware:
         if line is not None:
             headers.append(_pair(line.rstrip(b"\r\n")))
 
-    async def _tell_session(self, scope: Scope, known: RequestSecurity, send: Send) -> None:
-        """Answer ``GET /_poruwa/session``: who somebody is, for scripts of shared pages."""
-        if scope["method"] not in ("GET", "HEAD"):
-            await self._refuse(scope, send, 405, "Ask with GET.")
-            return
-        session = known.session
-        told: dict[str, Any] = {"signed_in": session is not None}
-        if session is not None:
-            told |= {"user": session.user_id, "csrf_token": known.token}
-            if self._badges is not None:
-                told["badges"] = await self._badges(session)
-        await _answer(send, 200, json.dumps(told).encode(), b"application/json")
-
-    async def _refuse(self, scope: Scope, send: Send, status: int, text: str) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": text})
-            return
-        body = json.dumps({"type": "about:blank", "status": status, "title": text}).encode()
-        await _answer(send, status, body, b"application/problem+json")
-
 
 class _Answer:
     """One response on its way: gets its cookies and its fields."""
 
-    __slots__ = ("_headers", "_known", "_middleware", "_scope", "_send")
+    __slots__ = ("_middleware", "_scope", "_send", "has_begun", "known")
 
-    def __init__(
-        self,
-        middleware: SecurityMiddleware,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        known: RequestSecurity,
-        send: Send,
-    ) -> None:
+    def __init__(self, middleware: SecurityMiddleware, scope: Scope, send: Send) -> None:
         self._middleware = middleware
         self._scope = scope
-        self._headers = headers
-        self._known = known
         self._send = send
+        self.has_begun = False
+        self.known: RequestSecurity | None = None
 
     async def send(self, message: Message) -> None:
         """Take one message of the app."""
         if message["type"] == "http.response.start":
+            middleware, scope = self._middleware, self._scope
             headers = list(message.get("headers", ()))
-            await self._middleware.on_start(self._scope, self._known, message["status"], headers)
-            message = {**message, "headers": self._middleware.set_security_headers(
-                headers, is_secure=self._scope["scheme"] == "https"
-            )}  # fmt: skip
+            if self.known is not None:
+                await middleware.on_start(scope, self.known, message["status"], headers)
+            headers = middleware.set_security_headers(headers, is_secure=scope["scheme"] == "https")
+            message = {**message, "headers": headers}
+        self.has_begun = True
         await self._send(message)
+
+    async def refuse(self, status: int, text: str) -> None:
+        """Answer with an error of ours; it sets no cookie."""
+        self.known = None
+        if self._scope["type"] == "websocket":  # before it is accepted: 403 to the client
+            await self._send({"type": "websocket.close", "code": 1008, "reason": text})
+            return
+        body = json.dumps({"type": "about:blank", "status": status, "title": text}).encode()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        if status == 503:
+            headers.append((b"retry-after", b"1"))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def may_set_cookie(scope: Scope, status: int, headers: _Fields) -> bool:
+    """Whether no shared cache may keep a response, so that a cookie on it is one person's."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name in _OF_LIFETIME:
+            fields[name] = fields[name] + b", " + value if name in fields else value
+    return may_carry_cookie(
+        scope["method"].encode(),
+        status,
+        fields.get(b"cache-control"),
+        targeted=fields.get(b"cdn-cache-control"),
+        has_expires=b"expires" in fields,
+    )
 
 
 def _fields_of(scope: Scope) -> dict[bytes, bytes]:
@@ -347,44 +302,16 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _again(body: bytes) -> Receive:
-    """Return what gives a body that was read already to the app."""
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read already to the app, and then what comes after it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return receive
+    return again
 
 
 def _pair(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b": ")
     return name.lower(), value
-
-
-async def _answer(send: Send, status: int, body: bytes, content_type: bytes) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", content_type),
-                (b"content-length", b"%d" % len(body)),
-                (b"cache-control", b"no-store"),
-                (b"vary", b"Cookie"),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-def may_set_cookie(scope: Scope, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether no shared cache may keep a response, so that a cookie on it is one person's."""
-    fields = {name.lower(): value for name, value in headers}
-    return may_carry_cookie(
-        scope["method"].encode(),
-        status,
-        fields.get(b"cache-control"),
-        targeted=fields.get(b"cdn-cache-control"),
-        has_expires=b"expires" in fields,
-    )

@@ -1,8 +1,8 @@
 """Who somebody is: the session of a request, and how it begins, is renewed and ends.
 
 The session is in the browser's cookie, sealed (``rules.token``); nothing is looked up to validate
-it but the list of revocations, in memory. Beginning, ending and proving oneself anew go through
-``Sessions``; ``SecurityMiddleware`` reads the cookie of each request and writes the new one.
+it but the list of revocations, in memory. ``SecurityMiddleware`` reads the cookie of each request
+and writes the new one; handlers begin and end sessions with ``app.security.sign_in``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from enum import Enum
 from time import time
 
+from pymongo.errors import PyMongoError
+
 from poruwa.app.security.devices import Device, Devices
+from poruwa.app.security.key_source import SessionKeys
 from poruwa.app.security.revocations import Revocations
 from poruwa.rules.cookie import CookieForm, parse_cookies
 from poruwa.rules.session import (
     SESSION_ID_BYTES,
+    SKEW_SECONDS,
     Claims,
     SessionRefusal,
     SessionRules,
@@ -26,9 +30,7 @@ from poruwa.rules.session import (
     encode_claims,
     is_recent,
 )
-from poruwa.rules.token import Sealer
 
-TOKEN_TYPE = "session+jwe"  # noqa: S105
 FRESH_SECONDS = 600  # for sensitive acts: a new password, another e-mail address
 
 _logger = logging.getLogger("poruwa.app")
@@ -48,7 +50,7 @@ class Session:
 
     Attributes:
         claims: what its token says.
-        needs_new_key: its token was sealed under an older key.
+        needs_new_key: its token was sealed under another key than the one that seals now.
     """
 
     claims: Claims
@@ -62,6 +64,11 @@ class Session:
     def session_id(self) -> bytes:
         return self.claims.session_id
 
+    @property
+    def level(self) -> int:
+        """Of privilege; the site's business."""
+        return self.claims.level
+
     def is_fresh(self, *, within_seconds: int = FRESH_SECONDS, now: float | None = None) -> bool:
         """Whether they proved who they are lately enough for a sensitive act (ASVS 7.5.1)."""
         at = int(time() if now is None else now)
@@ -73,33 +80,35 @@ class Sessions:
 
     Args:
         rules: the policy's.
-        sealer: of the ring's keys for ``TOKEN_TYPE``.
+        keys: seal and open tokens.
         form: of the cookie.
-        revocations: the list.
-        devices: None to keep no record of who is signed in where.
+        revocations: the list; None for one of this process alone.
         clock: wall seconds.
         random_bytes: where session ids come from.
+
+    Attributes:
+        devices: where people are signed in; None keeps no record.
+        refused: how many requests had no session, by reason.
     """
 
     def __init__(
         self,
         rules: SessionRules,
-        sealer: Sealer,
+        keys: SessionKeys,
         form: CookieForm,
-        revocations: Revocations,
-        devices: Devices | None = None,
+        revocations: Revocations | None = None,
         *,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.rules = rules
+        self.keys = keys
         self.form = form
-        self.revocations = revocations
-        self.devices = devices
-        self._sealer = sealer
+        self.revocations = Revocations() if revocations is None else revocations
+        self.devices: Devices | None = None
+        self.refused: dict[str, int] = {}
         self._clock = clock
         self._random_bytes = random_bytes
-        self.refused: dict[str, int] = {}
 
     def now(self) -> float:
         """Return the wall seconds that sessions go by."""
@@ -137,7 +146,9 @@ class Sessions:
         token = cookies.values.get(name)
         if not token:
             return NoSession.NO_COOKIE
-        opened = self._sealer.open(token)
+        opened = self.keys.sealer.open(token)
+        if opened is None and self.keys.reread_for(token):
+            opened = self.keys.sealer.open(token)
         if opened is None:
             return NoSession.NOT_OURS
         claims = decode_claims(opened[0])
@@ -152,31 +163,36 @@ class Sessions:
 
         Returns:
             The session and its Set-Cookie line. Its id is new, whatever the browser sent.
+
+        Raises:
+            RevocationsUnknown: it cannot be told which sessions of theirs have been ended.
+            PyMongoError: its record cannot be written.
         """
-        # Later than all that were ended: who signs out everywhere and in again within a second.
-        at = max(int(self._clock()), self.revocations.moment_of(user_id) + 1)
-        claims = self.rules.begin(self._random_bytes(SESSION_ID_BYTES), user_id, at, level=level)
-        if self.devices is not None:
-            await self.devices.begin(
-                claims, agent=agent, address=address, ends=at + self.rules.longest_seconds
-            )
+        claims = self.rules.begin(
+            self._random_bytes(SESSION_ID_BYTES),
+            user_id,
+            int(self._clock()),
+            level=level,
+            later_than=await self.revocations.moment_of(user_id),
+        )
+        await self._record(claims, agent, address)
         return Session(claims), self.line(claims)
 
     async def prove(
-        self, session: Session, *, agent: str = "", address: str = ""
+        self, session: Session, *, level: int | None = None, agent: str = "", address: str = ""
     ) -> tuple[Session, bytes]:
         """Take over that somebody signed in has proved who they are again, under a new id.
 
         The old id ends, so that what somebody else may have of it ends, too (ASVS 7.2.4).
+
+        Args:
+            level: of privilege from now on; None for the same.
         """
-        now = int(self._clock())
-        claims = self.rules.reauthenticated(
-            session.claims, self._random_bytes(SESSION_ID_BYTES), now
-        )
-        if self.devices is not None:
-            ends = claims.started_at + self.rules.longest_seconds
-            await self.devices.begin(claims, agent=agent, address=address, ends=ends)
         await self.end(session)
+        claims = self.rules.reauthenticated(
+            session.claims, self._random_bytes(SESSION_ID_BYTES), int(self._clock()), level=level
+        )
+        await self._record(claims, agent, address)
         return Session(claims), self.line(claims)
 
     def renewal(self, session: Session) -> bytes | None:
@@ -190,10 +206,13 @@ class Sessions:
         return self.line(session.claims) if session.needs_new_key else None
 
     async def touch(self, session: Session) -> None:
-        """Write down a visit, at most once a day."""
+        """Write down a visit, at most once a day; without the database it is left out."""
         now = int(self._clock())
         if self.devices is not None and self.devices.is_due(session.claims, now):
-            await self.devices.touch(session.claims, now)
+            try:
+                await self.devices.touch(session.claims, now)
+            except PyMongoError as error:
+                _logger.warning("a visit is not written down: %s", error)
 
     async def end(self, session: Session) -> bytes:
         """End a session everywhere; return the Set-Cookie line that clears it.
@@ -201,21 +220,35 @@ class Sessions:
         Raises:
             PoruwaError: it is not ended, or not known everywhere yet (503).
         """
-        await self.end_by_id(session.user_id, session.session_id, session.claims.started_at)
+        await self.end_by_id(session.session_id)
         return self.form.clearing_line()
 
-    async def end_by_id(self, user_id: str, session_id: bytes, started_at: int) -> None:
-        """End one session, e.g. one of a person's other devices; raises as ``end``."""
-        ends = started_at + self.rules.longest_seconds
+    async def end_by_id(self, session_id: bytes) -> None:
+        """End any session, e.g. as an administrator; raises as ``end``."""
+        # It began a little later than now at the most: another instance's clock may be ahead.
+        ends = int(self._clock()) + SKEW_SECONDS + self.rules.longest_seconds
         await self.revocations.revoke_session(session_id, ends=ends)
         if self.devices is not None:
             await self.devices.forget(session_id)
 
+    async def end_device(self, user_id: str, handle: str) -> bool:
+        """End one of a person's own sessions; tell whether there was one; raises as ``end``."""
+        for device in await self.devices_of(user_id):
+            if device.handle == handle:
+                await self.end_by_id(device.session_id)
+                return True
+        return False
+
     async def end_all(self, user_id: str) -> bytes:
-        """End every session of a person, everywhere; raises as ``end``."""
-        now = int(self._clock())
+        """End every session of a person, everywhere; return what clears this browser's cookie.
+
+        For a new password or second factor, an account that is closed, and "sign out everywhere".
+        Whoever shall stay signed in begins a new session after it. Raises as ``end``.
+        """
+        # Also those that another instance, whose clock is ahead, has begun before.
+        up_to = int(self._clock()) + SKEW_SECONDS
         await self.revocations.revoke_user(
-            user_id, up_to=now, ends=now + self.rules.longest_seconds
+            user_id, up_to=up_to, ends=up_to + self.rules.longest_seconds
         )
         if self.devices is not None:
             await self.devices.forget_user(user_id)
@@ -225,9 +258,30 @@ class Sessions:
         """Return where a person is signed in, the latest visit first."""
         return [] if self.devices is None else await self.devices.of(user_id)
 
+    def csrf_token(self, session: Session) -> str:
+        """Return the token for forms of a session; empty where the policy wants none."""
+        tokens = self.keys.tokens
+        return "" if tokens is None else tokens.mint(session.session_id, self._clock())
+
+    def is_csrf_token_good(self, session: Session, token: str) -> bool:
+        """Whether a token was made for this session, in this hour or an earlier one of it."""
+        tokens = self.keys.tokens
+        return tokens is not None and tokens.is_good(
+            token,
+            session.session_id,
+            # Its hours begin no later than it; later ones end with it.
+            started_at=min(session.claims.started_at, session.claims.authenticated_at),
+            now=self._clock(),
+        )
+
     def line(self, claims: Claims) -> bytes:
         """Return the Set-Cookie line of claims."""
-        return self.form.line(self._sealer.seal(encode_claims(claims)))
+        return self.form.line(self.keys.sealer.seal(encode_claims(claims)))
+
+    async def _record(self, claims: Claims, agent: str, address: str) -> None:
+        if self.devices is not None:
+            ends = claims.started_at + self.rules.longest_seconds
+            await self.devices.begin(claims, agent=agent, address=address, ends=ends)
 
     def _count(self, reason: NoSession | SessionRefusal) -> None:
         self.refused[reason.value] = self.refused.get(reason.value, 0) + 1

@@ -163,14 +163,14 @@ def test_what_show_writes_means_the_same(policy: Policy) -> None:
 
 
 def test_show_never_reveals_a_secret() -> None:
-    policy = policy_of(_SITE, {"PORUWA_AFFINITY_KEYS": _KEYS})
+    policy = policy_of(_SITE, {"PORUWA_AFFINITY_KEYS": _KEYS, "PORUWA_SESSION_KEYS": _KEYS})
     assert _KEYS not in dump_policy(policy)
     assert _KEYS not in str(policy_tree(policy))
     assert _KEYS not in repr(policy)
 
 
 def test_workers_receive_the_policy_with_its_secrets() -> None:
-    policy = policy_of(_SITE, {"PORUWA_AFFINITY_KEYS": _KEYS})
+    policy = policy_of(_SITE, {"PORUWA_AFFINITY_KEYS": _KEYS, "PORUWA_SESSION_KEYS": _KEYS})
     received = decode_policy(encode_policy(policy))
     assert received == policy
     affinity = received.pool_named("app").affinity
