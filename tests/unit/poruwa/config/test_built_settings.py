@@ -77,7 +77,7 @@ method = "peak-ewma"
 [[routes]]
 path = "/*"
 pool = "app"
-[session]
+[consent]
 max_age = "30d"
 [stores.cache]
 mode = "cluster"
