@@ -145,7 +145,7 @@ def _make_app() -> Starlette:
             os.environ[URL_VARIABLE], serverSelectionTimeoutMS=500, socketTimeoutMS=2000,
             connectTimeoutMS=500,
         )  # fmt: skip
-        async with platform.running(client["sessions"]):
+        async with platform.running(), platform.people(client["sessions"]):
             yield
         await client.close()
 
