@@ -19,6 +19,7 @@ ORDER = (
     "cache_store",
     "cached",
     "l2",
+    "sessions",
     "faults",
     "soak",
     "coherence",

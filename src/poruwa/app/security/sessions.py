@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from poruwa.app.security.devices import Device, Devices
 from poruwa.app.security.key_source import SessionKeys
 from poruwa.app.security.revocations import Revocations
-from poruwa.rules.cookie import CookieForm, parse_cookies
+from poruwa.rules.cookie import CookieForm, lone_cookie, parse_cookies
 from poruwa.rules.session import (
     SESSION_ID_BYTES,
     SKEW_SECONDS,
@@ -138,12 +138,14 @@ class Sessions:
         name = self.form.name
         if name not in cookie_field:
             return NoSession.NO_COOKIE
-        cookies = parse_cookies(cookie_field)
-        if name in cookies.duplicates:
-            # Somebody planted one of them (RFC 6265bis section 8.6); nobody can tell which.
-            _logger.warning("two cookies %s in one request: neither is taken", name.decode())
-            return NoSession.DUPLICATE
-        token = cookies.values.get(name)
+        token = lone_cookie(cookie_field, name)
+        if token is None:
+            cookies = parse_cookies(cookie_field)
+            if name in cookies.duplicates:
+                # Somebody planted one of them (RFC 6265bis section 8.6); nobody can tell which.
+                _logger.warning("two cookies %s in one request: neither is taken", name.decode())
+                return NoSession.DUPLICATE
+            token = cookies.values.get(name)
         if not token:
             return NoSession.NO_COOKIE
         opened = self.keys.sealer.open(token)

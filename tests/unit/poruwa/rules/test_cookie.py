@@ -11,6 +11,7 @@ from poruwa.rules.cookie import (
     CookieForm,
     TooManyCookies,
     cookie_name,
+    lone_cookie,
     parse_cookies,
 )
 
@@ -106,3 +107,32 @@ def test_names_take_the_strongest_prefix() -> None:
     assert cookie_name("s", secure=True, http_only=False, domain=None) == b"__Host-s"
     assert cookie_name("s", secure=True, http_only=True, domain="a.lk") == b"__Secure-s"
     assert cookie_name("s", secure=False, http_only=True, domain=None) == b"s"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"name=1", b"name", b"=name", b" name=2 ", b"xname=3", b"name =4", b"a=name", b"b=1",
+             b"name=\xa0", b"name=", b'name="q"', b"\xa0name=5", b"name=6\0", b"\tname=7"]
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([b";", b"; ", b" ; "]),
+)  # fmt: skip
+def test_the_short_way_to_one_cookie_finds_what_parsing_all_does(
+    pairs: list[bytes], between: bytes
+) -> None:
+    field = between.join(pairs)
+    found = lone_cookie(field, b"name")
+    if found is not None:
+        assert found == parse_cookies(field).values[b"name"]
+
+
+def test_the_short_way_is_taken_for_what_browsers_send() -> None:
+    for field in (b"name=v", b"a=1; name=v", b"a=1; name=v; b=2"):
+        assert lone_cookie(field, b"name") == b"v"
+
+
+def test_the_short_way_knows_how_many_are_too_many() -> None:
+    with pytest.raises(TooManyCookies):
+        lone_cookie(b"name=v; " + b"a=1; " * 180, b"name")
