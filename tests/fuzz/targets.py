@@ -22,6 +22,9 @@ from poruwa.observe.access_line import access_line
 from poruwa.rules.affinity import find_cookie, set_cookie_line
 from poruwa.rules.cache_control import parse_cache_control, parse_cdn_cache_control
 from poruwa.rules.cache_groups import parse_groups
+from poruwa.rules.cookie import CookieForm, TooManyCookies, lone_cookie, parse_cookies
+from poruwa.rules.csp import block_hash, is_as_strict, parse_csp, serialize_csp, with_sources
+from poruwa.rules.csrf import CsrfTokens
 from poruwa.rules.discovery import parse_instance_file
 from poruwa.rules.forwarding import (
     ForwardingFields,
@@ -32,6 +35,8 @@ from poruwa.rules.forwarding import (
 )
 from poruwa.rules.partial import format_content_range, parse_content_range, parse_ranges
 from poruwa.rules.routing import RouteTable, normalise_path
+from poruwa.rules.session import Claims, decode_claims, encode_claims
+from poruwa.rules.token import Sealer
 from poruwa.rules.vary import best_language, parse_vary, preferred_codings, variant_key
 
 
@@ -150,6 +155,83 @@ def proxy_header(data: bytes) -> None:
                 == ends,
                 f"{ends!r} came back as {again!r}",
             )
+
+
+# Sessions: cookies, tokens, policies.
+
+_SESSION = b"__Host-Http-site.session"
+_SEALER = Sealer([b"o" * 32, b"n" * 32], "session+jwe", random_bytes=lambda size: b"\7" * size)
+_CLAIMS = encode_claims(Claims(b"i" * 16, "u1", "site", 1, 2, 3, 4))
+_TOKEN = _SEALER.seal(_CLAIMS)
+
+
+def cookies(data: bytes) -> None:
+    """Read as the plainest reading does: a malformed pair harms no other, no name passes for it."""
+    try:
+        found = parse_cookies(data)
+    except TooManyCookies:
+        require(len(data) > 16 * 1024 or data.count(b";") >= 180, "refused without need")
+        return
+    pairs = [pair.partition(b"=") for pair in data.split(b";")]
+    values = [
+        value.strip(b" \t")
+        for name, equals, value in pairs
+        if equals and name.strip(b" \t") == _SESSION and b"\0" not in value
+    ]
+    expected = values[0] if len(values) == 1 else None
+    require(found.values.get(_SESSION) == expected, f"{found!r} instead of {expected!r}")
+    require((_SESSION in found.duplicates) == (len(values) > 1), f"{found.duplicates!r}")
+    require(not found.duplicates & set(found.values), "a duplicate has a value")
+    lone = lone_cookie(data, _SESSION)
+    require(lone is None or lone == expected, f"the short way finds {lone!r}")
+    try:
+        line = CookieForm(name=_SESSION).line(data)
+    except ValueError:
+        return
+    require(re.fullmatch(rb"[\x21-\x7e]*", data) and line.count(b"\r\n") == 1, f"line {line!r}")
+    require(parse_cookies(_SESSION + b"=" + data).values == {_SESSION: data}, "not read back")
+
+
+def token(data: bytes) -> None:
+    """Only what was sealed opens, and in one spelling alone."""
+    opened = _SEALER.open(data)
+    require((opened == (_CLAIMS, True)) == (data == _TOKEN), f"opened {opened!r}")
+    require(opened is None or data == _TOKEN, f"a second spelling {data!r}")
+    rest = data.partition(b"\x1e")[2]
+    for changed in (_TOKEN + data, data + _TOKEN, _TOKEN[: len(data)], _TOKEN[:-22] + rest):
+        require(changed == _TOKEN or _SEALER.open(changed) is None, f"opened {changed!r}")
+    claims = decode_claims(data)
+    if claims is not None:
+        require(len(claims.session_id) == 16, "an id of another length")
+        require(decode_claims(encode_claims(claims)) == claims, "claims are not read back")
+    sealed = _SEALER.seal(data[:2000])
+    require(not data or _SEALER.open(sealed) == (data[:2000], True), "not read back")
+
+
+def csrf_token(data: bytes) -> None:
+    """No bytes but a session's own token are taken for it."""
+    tokens = CsrfTokens((b"k" * 32,))
+    mine = tokens.mint(b"i" * 16, 1_800_000_000)
+    text = data.decode("latin-1")
+    found = tokens.is_good(text, b"i" * 16, started_at=1_800_000_000, now=1_800_000_000)
+    require(found == (text == mine), f"{text!r} is {'good' if found else 'bad'}")
+
+
+def csp(data: bytes) -> None:
+    """A policy is read back as it was written, is as strict as itself, and hides no second line."""
+    one, _, two = data.decode("utf-8", "replace").partition("\x1e")
+    try:
+        found = parse_csp(one)
+    except ValueError:
+        return
+    text = serialize_csp(found)
+    require("\r" not in text and "\n" not in text, f"lines: {text!r}")
+    require(parse_csp(text) == found, f"{found!r} is not read back from {text!r}")
+    require(is_as_strict(found, found), f"{text!r} is laxer than itself")
+    wider = with_sources(found, "script-src", [block_hash(two)])
+    require(parse_csp(serialize_csp(wider)) == wider, f"{wider!r} is not read back")
+    if found:
+        require(not is_as_strict({}, found), f"nothing is as strict as {text!r}")
 
 
 # Cookies, paths, log lines.
@@ -313,6 +395,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "forwarding": forwarding,
     "proxy-header": proxy_header,
     "cookie": cookie,
+    "cookies": cookies,
+    "token": token,
+    "csrf-token": csrf_token,
+    "csp": csp,
     "path": path,
     "log-line": log_line,
     "directives": directives,
@@ -327,7 +413,12 @@ MODULES = (
     "poruwa.rules.message",
     "poruwa.rules.forwarding",
     "poruwa.rules.affinity",
+    "poruwa.rules.cookie",
+    "poruwa.rules.csp",
+    "poruwa.rules.csrf",
     "poruwa.rules.routing",
+    "poruwa.rules.session",
+    "poruwa.rules.token",
     "poruwa.observe.access_line",
     "poruwa.rules.cache_control",
     "poruwa.rules.cache_groups",
@@ -373,6 +464,20 @@ SEEDS: dict[str, list[bytes]] = {
         b"a=b; " + _COOKIE + b"=x; c=d",
         _COOKIE + b'="quoted;' + _COOKIE + b"=",
         b"\xa0" + _COOKIE + b"=x;\x85" + _COOKIE + b"=y",
+    ],
+    "cookies": [
+        b"a=b; " + _SESSION + b"=x; c=d",
+        _SESSION + b"=1;" + _SESSION + b"=2",
+        b"=" + _SESSION + b"=x; \xa0" + _SESSION + b"=y",
+        b'$Version=1; a="' + _SESSION + b'=x"; ' + _SESSION + b" =z",
+        b"abc_DEF-123.~",
+    ],
+    "token": [_TOKEN, _TOKEN[:-1] + b"\x1eA", _CLAIMS, b".." + _TOKEN, b"a..b.c.d"],
+    "csrf-token": [CsrfTokens((b"k" * 32,)).mint(b"i" * 16, 1_800_000_000).encode(), b"A" * 32],
+    "csp": [
+        b"default-src 'none'; script-src 'self' 'sha256-x'; base-uri 'none'\x1ealert(1)",
+        b"frame-ancestors 'none';; upgrade-insecure-requests; default-src *",
+        b"require-trusted-types-for 'script'; trusted-types none; report-to a\x1e",
     ],
     "path": [
         b"/venues/v-1/reviews",

@@ -26,6 +26,10 @@ FOUND = {
     ),
     # Framing fields in trailers: h11 reads them, we dropped them unread.
     "length in a trailer": ("chunked", b"\x040\r\nContent-Length: X\r\n\r\n"),
+    # Claims whose text is no UTF-8 raised another error than other malformed ones.
+    "claims with a text of other bytes": ("token", b"\x99\xc4\x10" + b"i" * 16 + b"\xa2\x99\xc4"),
+    # 'none' beside other values allows nothing, but counted as something.
+    "a policy with 'none' among others": ("csp", b"trusted-types a 'none'\x1e"),
 }
 
 

@@ -98,7 +98,7 @@ def is_as_strict(own: Directives, policy: Directives) -> bool:
             continue
         permitted = {each for each in allowed if each != "'none'"}
         for value in values:
-            if value in permitted:
+            if value in permitted or value == "'none'":  # beside others it means nothing
                 continue
             if name in ("script-src", "style-src") and _HASH.fullmatch(value) is not None:
                 continue

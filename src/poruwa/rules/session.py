@@ -194,6 +194,6 @@ def decode_claims(plain: bytes) -> Claims | None:
     """Return what was sealed; None for what is not the claims of a session."""
     try:
         claims = _decoder.decode(plain)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return claims if len(claims.session_id) == SESSION_ID_BYTES else None
