@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import threading
 import time
 from base64 import urlsafe_b64decode
 from collections import Counter
@@ -27,8 +30,10 @@ from poruwa.app.security.key_source import SessionKeys
 from poruwa.config.model import Coherence
 from poruwa.rules.session import Claims, decode_claims, encode_claims
 from poruwa.stack.session_keys import KeptRing, next_step, publish
+from poruwa.stack.state import open_state
 
 RING = "r" * 43
+PASSWORD = "p" * 43
 DAY = 86_400
 INSTANCES = 3
 LONG_ENOUGH_SECONDS = 15.0
@@ -40,7 +45,7 @@ class Site:
     def __init__(self, folder: Path, database: DatabaseProcess, stack: ExitStack) -> None:
         self.folder = folder
         self.database = database
-        self.bus = stack.enter_context(ValkeyProcess(folder / "bus", *BUS))
+        self.bus = stack.enter_context(ValkeyProcess(folder / "bus", *BUS, password=PASSWORD))
         self.cache = stack.enter_context(ValkeyProcess(folder / "cache", *CACHE))
         (folder / "site.toml").write_text(POLICY)
         (folder / "secrets").write_text(f"PORUWA_SESSION_KEYS={RING}\n")
@@ -252,6 +257,62 @@ def test_27_rotating_the_keys_signs_nobody_out(own_site: Site) -> None:
     kept.write(ring)
     asyncio.run(publish(store, coherence, None))
     assert (site.who(before), site.who(made_anew)) == ({None}, {"lea"})
+
+
+def test_27_the_command_rotates_under_load_and_nobody_is_signed_out(own_site: Site) -> None:
+    site = own_site
+    (site.folder / "secrets").write_text(
+        f"PORUWA_SESSION_KEYS={RING}\nPORUWA_BUS_PASSWORD={PASSWORD}\n"
+    )
+    (site.folder / "bus.port").write_text(str(site.bus.port))
+    over = threading.Event()
+
+    def walk(number: int) -> Counter[str]:
+        """Sign in and walk over all instances, taking each new cookie, as a browser does."""
+        seen: Counter[str] = Counter()
+        user = f"walker{number}"
+        with httpx.Client(timeout=20) as client:
+            token = ""
+            while not over.is_set():
+                for instance in site.instances:
+                    url, fields = f"http://127.0.0.1:{instance.port}", instance.headers(token)
+                    if not token:
+                        response = client.post(f"{url}/sign-in?user={user}", headers=fields)
+                    else:
+                        response = client.get(f"{url}/me", headers=fields)
+                        seen["in" if response.text == f'"{user}"' else response.text] += 1
+                    if "set-cookie" in response.headers:
+                        token = token_of(response)
+                        seen[f"kid {header(token)['kid']}"] += 1
+        return seen
+
+    with open_state(site.folder, least_free_bytes=0), ThreadPoolExecutor() as pool:
+        walks = [pool.submit(walk, number) for number in range(4)]
+        names = [KeptRing(site.folder, "PORUWA_SESSION_KEYS").read().sealing.name]
+        try:
+            for _ in range(2):
+                names.append(rotate(site.folder))
+                time.sleep(0.5)
+        finally:
+            over.set()
+        for each in walks:
+            seen = each.result()
+            kids = {name.removeprefix("kid ") for name in seen if name.startswith("kid ")}
+            assert set(seen) - {f"kid {name}" for name in kids} == {"in"}
+            assert kids == set(names)
+
+
+def rotate(folder: Path) -> str:
+    """Run ``poruwa keys rotate``; return the name of the key that seals then."""
+    run = subprocess.run(
+        (sys.executable, "-m", "poruwa.cli.main", "keys", "rotate",
+         "--policy", str(folder / "site.toml"), "--state", str(folder)),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    name = run.stdout.split()[1]
+    assert name == KeptRing(folder, "PORUWA_SESSION_KEYS").read().sealing.name
+    return name
 
 
 def test_27_an_instance_that_slept_through_a_rotation_knows_the_new_key(own_site: Site) -> None:
