@@ -388,6 +388,7 @@ class Platform:
             "shared": None if shared is None else msgspec.to_builtins(shared.stats()),
             "position": self._layers.log.position,
             "is_sure": self._layers.is_sure(),
+            "sessions": self._people.stats(),
         }
 
     def metrics(self) -> bytes:

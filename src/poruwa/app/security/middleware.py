@@ -9,8 +9,12 @@ and says in ``Poruwa-Csrf`` where a token must be seen; it adds the security fie
 middleware does both itself::
 
     keys = SessionKeys(lambda: os.environ["SESSION_KEYS"])
-    sessions = Sessions(SessionRules.of(Session(), "my-site"), keys, session_form(Policy...))
-    app.add_middleware(SecurityMiddleware, sessions=sessions, fields=SecurityFields(...))
+    form = CookieForm(name=b"__Host-Http-id", max_age_seconds=30 * 86_400)
+    sessions = Sessions(SessionRules.of(config.model_security.Session(), "my-site"), keys, form)
+    fields = SecurityFields(config.model_security.Headers(), domain="my-site.example")
+    app.add_middleware(SecurityMiddleware, sessions=sessions, fields=fields)
+
+Revocations are then of this process alone, until ``sessions.revocations.connect``.
 """
 
 from __future__ import annotations

@@ -88,6 +88,17 @@ class People:
             trusted=csrf.trusted_origins,
         )
 
+    def stats(self) -> dict[str, Any] | None:
+        """Return what was refused and is held; None without sessions."""
+        if self.sessions is None:
+            return None
+        revocations = self.sessions.revocations
+        return {
+            "refused": dict(self.sessions.refused),
+            "revocations": len(revocations),
+            "asked_database": revocations.asked,
+        }
+
     @asynccontextmanager
     async def running(
         self,
