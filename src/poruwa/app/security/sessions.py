@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from time import time
@@ -231,7 +231,7 @@ class Sessions:
         ends = int(self._clock()) + SKEW_SECONDS + self.rules.longest_seconds
         await self.revocations.revoke_session(session_id, ends=ends)
         if self.devices is not None:
-            await self.devices.forget(session_id)
+            await _forgotten(self.devices.forget(session_id))
 
     async def end_device(self, user_id: str, handle: str) -> bool:
         """End one of a person's own sessions; tell whether there was one; raises as ``end``."""
@@ -253,7 +253,7 @@ class Sessions:
             user_id, up_to=up_to, ends=up_to + self.rules.longest_seconds
         )
         if self.devices is not None:
-            await self.devices.forget_user(user_id)
+            await _forgotten(self.devices.forget_user(user_id))
         return self.form.clearing_line()
 
     async def devices_of(self, user_id: str) -> list[Device]:
@@ -287,3 +287,11 @@ class Sessions:
 
     def _count(self, reason: NoSession | SessionRefusal) -> None:
         self.refused[reason.value] = self.refused.get(reason.value, 0) + 1
+
+
+async def _forgotten(forgetting: Awaitable[None]) -> None:
+    """Take ended sessions off the list, if the database lets us: ended they are all the same."""
+    try:
+        await forgetting
+    except PyMongoError as error:
+        _logger.warning("ended sessions stay on the list of devices: %s", error)

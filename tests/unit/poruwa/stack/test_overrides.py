@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from poruwa.app.security.key_source import key_reader
 from poruwa.config.load import default_policy, parse_policy
 from poruwa.config.model import Policy
 from poruwa.errors import ConfigError
-from poruwa.stack.generated import generated_secret_names
+from poruwa.stack.generated import generated_secret_names, kept_in
 from poruwa.stack.overrides import with_admin, with_listen, with_upstreams, with_workers
+from poruwa.stack.state import StateFolder
 from poruwa.stack.topology import make_topology
 
 TWO_POOLS = """
@@ -97,6 +101,13 @@ def test_every_instance_has_a_slot_of_its_own(policy: Policy) -> None:
     topology = make_topology(with_upstreams(policy, ["app=unix:/run/a"]), max_instances=8)
     slots = [entry.slot for pool in topology.pools for entry in pool.instances]
     assert slots == [0, 1, 2]
+
+
+def test_instances_are_told_where_a_ring_is_kept(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path, tmp_path)
+    made = state.make_secrets(["RING"])
+    told = kept_in(made, state)
+    assert key_reader("env:RING", told, tmp_path)() == made["RING"]
 
 
 def test_only_key_rings_are_made_up(policy: Policy) -> None:
