@@ -69,6 +69,10 @@ def _check_cookie(policy: Policy, cookie: Cookie, path: Path, findings: Findings
             (*path, "secure"),
             "browsers drop SameSite=None cookies that are not Secure; write secure = true",
         )
+    if cookie.partitioned and not cookie.secure:
+        findings.refuse(
+            (*path, "secure"), "browsers drop Partitioned cookies that are not Secure; write true"
+        )
     prefix = _PREFIX.match(cookie.name)
     if prefix is not None and not cookie.secure:
         findings.refuse((*path, "secure"), f"{prefix[0]} names must be Secure; write secure = true")
