@@ -52,6 +52,10 @@ async def declaring(platform: Platform, calendar: Calendar) -> AsyncIterator[lis
             await asyncio.gather(task, return_exceptions=True)
 
 
+def environment(bus: ValkeyProcess) -> dict[str, str]:
+    return {"PORUWA_BUS_URL": bus.url, "PORUWA_SESSION_KEYS": "s" * 43}
+
+
 async def until_heard(heard: list[str], wanted: list[str]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while heard != wanted:
@@ -61,7 +65,7 @@ async def until_heard(heard: list[str], wanted: list[str]) -> None:
 
 async def test_each_day_is_declared_over(bus: ValkeyProcess) -> None:
     """Yesterday at the start, each day once it is over, all of them after a standstill."""
-    platform = Platform.from_file(POLICY, environ={"PORUWA_BUS_URL": bus.url})
+    platform = Platform.from_file(POLICY, environ=environment(bus))
     calendar = Calendar(date(2026, 12, 30))
     loads = 0
 
@@ -88,7 +92,7 @@ async def test_each_day_is_declared_over(bus: ValkeyProcess) -> None:
 
 
 async def test_midnight_waits_for_the_bus(bus: ValkeyProcess) -> None:
-    platform = Platform.from_file(POLICY, environ={"PORUWA_BUS_URL": bus.url})
+    platform = Platform.from_file(POLICY, environ=environment(bus))
     calendar = Calendar(date(2026, 12, 30))
     async with declaring(platform, calendar) as heard:
         await until_heard(heard, ["day:2026-12-29"])

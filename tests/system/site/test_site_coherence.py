@@ -47,6 +47,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             "WEDDINGLK_OPERATOR_TOKEN": TOKEN,
             "PORUWA_BUS_URL": bus.url.replace("of the bus", "of%20the%20bus"),
             "PORUWA_CACHE_URL": cache.url,
+            "PORUWA_SESSION_KEYS": "s" * 43,
         }
         clients = [
             stack.enter_context(_instance(folder / f"{name}.log", settings))
