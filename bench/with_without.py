@@ -338,7 +338,8 @@ def _cost_table(found: Found) -> Table:
         title="What it takes, and how many it holds",
         header=(
             "site", "requests/s", "answered by the gateway's cache", "CPU s per 1,000 requests",
-            "database requests per 1,000", "errors", f"visitors held under {HELD_MILLISECONDS:.0f} ms",
+            "database requests per 1,000", "errors",
+            f"visitors held under {HELD_MILLISECONDS:.0f} ms",
         ),
         rows=[
             [
