@@ -32,6 +32,9 @@ BUS_URL = "PORUWA_BUS_URL"
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_SERVING = ("up", "probing")
+"""Of an instance: one that is probing waits for a request to show that it serves, and at rest there
+is none."""
 
 
 class StackFailure(Exception):
@@ -184,7 +187,7 @@ class CoherenceStack:
             found += [
                 f"gateway {number + 1} has {each['name']} {each['state']}"
                 for each in instances
-                if each["state"] != "up"
+                if each["state"] not in _SERVING
             ]
         return "; ".join(found)
 
