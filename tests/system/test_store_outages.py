@@ -2,7 +2,7 @@
 
 An outage is a server that is stopped (SIGSTOP), so that the supervisor does not end it by starting
 another; that a killed one is started again is tested in ``test_up_valkey.py``. How long requests
-take meanwhile is printed by ``python -m tests.coherence`` and not asserted here.
+take meanwhile is not asserted.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from poruwa.rules.change import EVERYTHING, Change, decode_change
+from poruwa.rules.change import EVERYTHING, Change
 from poruwa.rules.changes import Changes
 from poruwa.rules.position import is_next, n_of
 from poruwa.rules.purge import compile_pattern
@@ -76,10 +76,6 @@ class ChangeApplier:
             if change.written_at:
                 self._stats.staleness.observe(max(0.0, time.time() - change.written_at))
         self.position = position
-
-    def apply_coded(self, position: int, data: bytes) -> None:
-        """Apply the change that ``data`` holds."""
-        self.apply(position, decode_change(data))
 
     def miss(self, position: int) -> None:
         """Go to ``position`` without knowing what happened on the way."""
