@@ -66,7 +66,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 # The same source, compiled: docs/decisions/0003.
-$(COMPILED): $(STAMP) tools/compile.py $(wildcard src/poruwa/net/*.py src/poruwa/rules/*.py src/poruwa/gateway/*.py src/poruwa/observe/*.py)
+$(COMPILED): $(STAMP) tools/compile.py $(wildcard src/poruwa/stores/*.py src/poruwa/net/*.py src/poruwa/rules/*.py src/poruwa/gateway/*.py src/poruwa/observe/*.py)
 	@if command -v cc >/dev/null || command -v gcc >/dev/null; then \
 	  echo "compiling the gateway's hot modules (about a minute, once)"; $(BIN)/python tools/compile.py; \
 	else echo "no C compiler: the gateway runs interpreted, at about half the speed"; fi
