@@ -147,6 +147,13 @@ def test_a_change_known_only_here_holds_until_the_next_position() -> None:
     assert changes.since((b"b",), 10)
 
 
+def test_a_change_at_the_present_position_does_not_hide_one_ahead() -> None:
+    changes = Changes()
+    changes.note_ahead((b"a",))
+    changes.note_at(0, (b"a",))
+    assert changes.since((b"a",), 0)
+
+
 def test_positions_do_not_go_back() -> None:
     changes = Changes()
     changes.note_at(10, (b"a",))

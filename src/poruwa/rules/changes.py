@@ -129,8 +129,8 @@ class Changes:
     def _note(self, position: int, tags: Iterable[bytes]) -> None:
         last = self._last
         for tag in tags:
-            last.pop(tag, None)
-            last[tag] = position
+            # What was noted ahead of the present position stays ahead of it.
+            last[tag] = max(position, last.pop(tag, 0))
         while len(last) > self._remembered:
             oldest = next(iter(last))
             self._all_before = max(last.pop(oldest), self._all_before)
