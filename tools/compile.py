@@ -71,6 +71,7 @@ MODULES = (
     "poruwa/gateway/security.py",
     "poruwa/gateway/stored.py",
     "poruwa/gateway/upstream.py",
+    "poruwa/gateway/views.py",
 )
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 GROUP = SOURCE / f"poruwa_compiled__mypyc{SUFFIX}"

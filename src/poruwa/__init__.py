@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         sign_out,
     )
     from poruwa.app.tags import collect_tags, tag
-    from poruwa.app.tally import Tally
     from poruwa.app.writes import Writes, WrittenChange
     from poruwa.config.model import Ejection, Health, Hedge, Retry
     from poruwa.errors import (
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     )
     from poruwa.rules.change import Change
     from poruwa.stores.change_leases import Acknowledgement
+    from poruwa.stores.tally import Tally
 
 __all__ = [
     "Acknowledgement",
@@ -79,7 +79,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Tally": "poruwa.app.tally",
+    "Tally": "poruwa.stores.tally",
     "WriteRefused": "poruwa.errors",
     "WriteUnacknowledged": "poruwa.errors",
     "Writes": "poruwa.app.writes",

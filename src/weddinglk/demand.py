@@ -1,9 +1,8 @@
 """Which listings people look at, and loading those again as soon as they have changed.
 
-Views of pages and API answers that reach the application are counted (``poruwa.Tally``); those the
-gateway answers from its cache do not reach it, so that what is counted is one view a lifetime and
-gateway, and each view of who asks past the caches. The order is what matters: what is asked for
-often is asked for again soon after each change.
+Views of pages and API answers that reach the application are counted here (``poruwa.Tally``),
+those that the gateway answers from its cache by the gateway, as the policy's classes say
+(``views``). What is asked for often is asked for again soon after each change.
 """
 
 from __future__ import annotations

@@ -42,7 +42,6 @@ from poruwa.app.security.people import People
 from poruwa.app.security.session_page import Badges
 from poruwa.app.security.sessions import Sessions
 from poruwa.app.tags import check_tag, collected, note_write
-from poruwa.app.tally import Tally
 from poruwa.app.writes import Writes
 from poruwa.config.load import parse_policy, read_policy_text
 from poruwa.config.model import Policy, ValkeyStore
@@ -53,6 +52,7 @@ from poruwa.rules.changes import Changes
 from poruwa.rules.cookie import CookieForm
 from poruwa.stores.change_leases import Acknowledgement, LayerAnswer
 from poruwa.stores.change_log import ChangeLog
+from poruwa.stores.tally import Tally, tally_key
 from poruwa.stores.valkey_cache import ValkeyCache
 from poruwa.stores.valkey_connection import BUS_URL, CACHE_URL, store_from_environment
 
@@ -267,8 +267,7 @@ class Platform:
 
     def tally(self, name: str) -> Tally:
         """Return counts over all processes of what is in demand; have its ``run`` run."""
-        namespace = self.policy.stores.coherence.namespace
-        return Tally(self._bus_store, f"{{{namespace}}}:tally:{name}")
+        return Tally(self._bus_store, tally_key(self.policy.stores.coherence.namespace, name))
 
     def is_sure(self) -> bool:
         """Tell whether what this process keeps is certainly right for the request under way.

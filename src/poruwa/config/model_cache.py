@@ -141,6 +141,14 @@ class DataClass:
             "what must never be slow.",
         ),
     ] = False
+    views: Annotated[
+        tuple[str, ...],
+        Setting(
+            form="tag",
+            why='What answers are views of: "venue:{venue_id}". The first that the path fills is '
+            "counted in the tally of views, where the gateway answers, too.",
+        ),
+    ] = ()
     dimensions: Annotated[
         tuple[str, ...],
         Setting(form="name", why="Dimensions that make different copies."),

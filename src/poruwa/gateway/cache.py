@@ -54,6 +54,7 @@ from poruwa.gateway.stored import (
     hit_lines,
     lines_of,
 )
+from poruwa.gateway.views import Views
 from poruwa.net.head import AUTHORIZATION, CONDITION, COOKIE, IF_NONE_MATCH, RANGE
 from poruwa.net.http1 import ResponseHead
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
@@ -172,6 +173,7 @@ class GatewayCache:
         sureness: until when (monotonic seconds) what is stored may be served without a second look.
         origins: how many URLs are stored of each.
         past: fetches of what may not be answered from here.
+        views: what answers are counted as; None where nobody ranks them.
         siblings: what the other workers fetch and have; None for nobody.
     """
 
@@ -191,6 +193,7 @@ class GatewayCache:
         "stored",
         "sureness",
         "tags",
+        "views",
     )
 
     sureness: Sureness
@@ -212,6 +215,7 @@ class GatewayCache:
         self.coherence = GatewayCoherence(gateway, self)
         self.sureness = self.coherence.sureness
         self.stored = 0
+        self.views: Views | None = None
         self.siblings: Siblings | None = None
 
     # For the pipeline.
@@ -242,6 +246,7 @@ class GatewayCache:
         wants_part = head.has_any(_PART)
         entry = self.store.get(key)
         part: StoredPart | None = None
+        views = self.views
         now = self._gateway.wall_time()
         if entry is None:
             reason = FWD_URI_MISS
@@ -262,6 +267,8 @@ class GatewayCache:
             reason = FWD_REQUEST if entry.is_fresh(now) else FWD_STALE
         elif directives is NO_DIRECTIVES and now < entry.expires_at:
             rule.hits += 1
+            if views is not None:
+                views.add(entry.viewed_as)
             if (
                 entry.is_compressible
                 and head.accept_encoding is not None
@@ -282,6 +289,8 @@ class GatewayCache:
         else:
             action = decide_reuse(directives, entry.present_facts(), now).action
             if action is not ReuseAction.REVALIDATE and action is not ReuseAction.GATEWAY_TIMEOUT:
+                if views is not None:
+                    views.add(entry.viewed_as)
                 if action is ReuseAction.STALE_WHILE_REVALIDATE:
                     self._refresh(exchange, entry, rule, primary, key)
                     self._count("stale", rule)
@@ -652,6 +661,7 @@ class GatewayCache:
         entry.began_at = stored.began_at
         entry.body = stored.body
         entry.is_compressible = stored.is_compressible
+        entry.viewed_as = stored.viewed_as
         entry.take(rule.facts(stored.status, fields, asked_at=asked_at, now=now), fields, now)
         return entry
 

@@ -93,6 +93,7 @@ class CacheRule:
         "largest_bytes",
         "name",
         "refused",
+        "views",
     )
 
     is_anonymous = False
@@ -104,6 +105,7 @@ class CacheRule:
         self.is_tagged = False
         self.asks_when_unsure = True
         self.is_refreshed_on_change = False
+        self.views: tuple[str, ...] = ()  # templates of what answers are counted as
         self.counts: dict[str, int] = {}
         self.refused: dict[str, int] = {}  # fills that were not kept, by reason
         self.hits = 0  # of the usual kind, counted apart from ``counts``
@@ -345,6 +347,7 @@ class CacheClass(CacheRule):
         self.is_tagged = bool(data_class.tags)
         self.asks_when_unsure = data_class.unsure is Unsure.ASK_ORIGIN
         self.is_refreshed_on_change = data_class.refresh_on_change
+        self.views = data_class.views
         self._path = RouteTable((route,))
         self._client_lines = b"\r\nCache-Control: " + browser_control(
             lifetimes.browser_seconds, immutable=data_class.immutable
@@ -431,8 +434,11 @@ class CacheClass(CacheRule):
         )
         if entry.is_compressible:
             entry.block += b"\r\nVary: Accept-Encoding"
-        own = expand_tags(self._tags, self._path.parameters(0, primary_path(primary)))
+        parameters = self._path.parameters(0, primary_path(primary))
+        own = expand_tags(self._tags, parameters)
         entry.tags = tuple(dict.fromkeys((*own, *self.groups_of(primary, fields))))
+        if self.views:
+            entry.viewed_as = next(iter(expand_tags(self.views, parameters)), b"")
         entry.take(self.facts(head.status, fields, asked_at=asked_at, now=now), fields, now)
         return entry, True
 

@@ -37,6 +37,7 @@ import structlog
 from poruwa.gateway.purge import age_now, primaries_of
 from poruwa.gateway.read_your_writes import ReadYourWrites
 from poruwa.gateway.refresher import Refresher
+from poruwa.gateway.views import TALLY, Views
 from poruwa.net.http1 import INTERNAL, ResponseHead
 from poruwa.rules.change import Change
 from poruwa.rules.coherence_fields import AS_OF, UNSURE_FIELD
@@ -44,6 +45,7 @@ from poruwa.rules.position import parse_position
 from poruwa.rules.purge import compile_pattern, parse_purge_url
 from poruwa.stores.change_log import ChangeLog
 from poruwa.stores.change_stats import Histogram
+from poruwa.stores.tally import Tally, tally_key
 from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class GatewayCoherence:
 
     __slots__ = (
         "_cache",
+        "_counting",
         "_gateway",
         "_lease_seconds",
         "_refresher",
@@ -130,6 +133,7 @@ class GatewayCoherence:
     def __init__(self, gateway: Gateway, cache: GatewayCache) -> None:
         self._gateway = gateway
         self._cache = cache
+        self._counting: asyncio.Task[None] | None = None
         self._refresher: Refresher | None = None
         self._scans: list[Scan] = []
         self._lease_seconds = 0.0
@@ -140,6 +144,10 @@ class GatewayCoherence:
     async def start(self, policy: Policy, store: ValkeyStore) -> None:
         """Follow the log on ``store``; one that is away delays it shortly."""
         rules = self._gateway.routes.cache_rules()
+        if any(rule.views for rule in rules):
+            self._cache.views = views = Views()
+            tally = Tally(store, tally_key(policy.stores.coherence.namespace, TALLY), ranked=0)
+            self._counting = self._gateway.loop.create_task(tally.run(collect=views.move_to))
         if any(rule.is_refreshed_on_change for rule in rules):
             self._refresher = Refresher(
                 self._gateway, self._cache, per_second=policy.cache.refreshes_per_second
@@ -158,11 +166,15 @@ class GatewayCoherence:
                 await log.start()
         except TimeoutError:
             pass  # it goes on trying
+        self._observe_changes()
         if not log.is_sure():
             _log.warning("the bus is away: what depends on changes is asked of the origin")
 
     async def close(self) -> None:
         """Leave: nobody waits for this worker any more."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
         if self.log is not None:
             await self.log.close()
 
@@ -289,6 +301,7 @@ class GatewayCoherence:
         except ValueError as error:
             _log.error("change not understood, everything is dropped", reason=str(error))
             self._apply_all(position)
+        self._observe_changes()
 
     def _apply_all(self, position: int, *, is_soft: bool = False) -> None:
         cache = self._cache
@@ -298,6 +311,12 @@ class GatewayCoherence:
                 age_now(entry)
         else:
             cache.kill_everything()
+        self._observe_changes()
+
+    def _observe_changes(self) -> None:
+        """Let siblings know since when copies of theirs are of after all that is noted here."""
+        if self._cache.siblings is not None:
+            self._cache.siblings.observe_changes()
 
     def _apply_url(self, url: bytes, *, is_soft: bool) -> None:
         for primary in primaries_of(self._gateway, parse_purge_url(url.decode())):

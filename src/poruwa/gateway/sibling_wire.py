@@ -65,6 +65,7 @@ class Lent(msgspec.Struct, frozen=True, kw_only=True):
     block: bytes
     vary: tuple[bytes, ...]
     tags: tuple[bytes, ...]
+    viewed_as: bytes
     etag: bytes
     last_modified_text: bytes
     last_modified: int | None
@@ -106,6 +107,7 @@ def lent(entry: StoredResponse, length: int) -> Lent:
         block=entry.block,
         vary=entry.vary,
         tags=entry.tags,
+        viewed_as=entry.viewed_as,
         etag=entry.etag,
         last_modified_text=entry.last_modified_text,
         last_modified=entry.last_modified,
@@ -127,7 +129,7 @@ def entry_of(head: Lent) -> StoredResponse:
     """Return the entry, yet without a body, that a sibling lends."""
     entry = StoredResponse(head.primary, head.key)
     entry.status, entry.status_text, entry.block = head.status, head.status_text, head.block
-    entry.vary, entry.tags = head.vary, head.tags
+    entry.vary, entry.tags, entry.viewed_as = head.vary, head.tags, head.viewed_as
     entry.etag, entry.last_modified_text = head.etag, head.last_modified_text
     entry.last_modified, entry.date = head.last_modified, head.date
     entry.expires_at, entry.began_at = head.expires_at, head.began_at

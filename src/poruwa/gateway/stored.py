@@ -34,6 +34,7 @@ class StoredResponse(Entry):
         log_as_of: position of the change log that it holds.
         began_at: when it was asked for, in monotonic nanoseconds.
         expires_at: wall seconds; 0.0 for what is never served without asking.
+        viewed_as: what it is counted as when it answers; empty for nothing (``gateway.views``).
         is_compressible: whether variants in content codings are made of it.
     """
 
@@ -55,6 +56,7 @@ class StoredResponse(Entry):
         "status",
         "status_text",
         "vary",
+        "viewed_as",
     )
 
     facts: StoredFacts
@@ -67,6 +69,7 @@ class StoredResponse(Entry):
         self.block = b""
         self.body = b""
         self.vary: tuple[bytes, ...] = ()
+        self.viewed_as = b""
         self.as_of = 0
         self.log_as_of = 0
         self.began_at = 0

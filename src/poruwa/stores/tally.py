@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -24,12 +24,17 @@ from poruwa.stores.valkey_connection import make_client
 CARRIED_SECONDS: Final = 5.0
 KEPT_DAYS: Final = 7
 RANKED: Final = 200
-"""Names that a process knows the rank of."""
+"""Names that a process knows the rank of, if it does not say otherwise."""
 NAMES_HELD: Final = 20_000
 """Names that wait to be carried, at most: what comes while the store is away is bounded."""
 
 _YESTERDAY: Final = 0.5  # what a count of yesterday weighs beside one of today
-_log = logging.getLogger("poruwa.app")
+_log = logging.getLogger("poruwa.stores")
+
+
+def tally_key(namespace: str, name: str) -> str:
+    """Return the key of a tally's sorted sets, without the day."""
+    return f"{{{namespace}}}:tally:{name}"
 
 
 class Tally:
@@ -38,33 +43,48 @@ class Tally:
     Args:
         store: of the bus; None: this process counts for itself.
         key: of the sorted sets, without the day.
+        ranked: names to know the rank of; 0: it is only counted here, the ranking stays empty.
 
     Attributes:
         ranking: the names most in demand, with what they count, as of the last look.
     """
 
-    def __init__(self, store: ValkeyStore | None, key: str) -> None:
+    def __init__(self, store: ValkeyStore | None, key: str, *, ranked: int = RANKED) -> None:
         self.ranking: dict[str, float] = {}
+        self._ranked = ranked
         self._store = store
         self._key = key
         self._waiting: dict[str, int] = {}
         self._client: Redis | None = None
         self._is_away = False
 
-    def add(self, name: str) -> None:
-        """Count ``name`` once."""
+    def add(self, name: str, count: int = 1) -> None:
+        """Count ``name``."""
         waiting = self._waiting
         if name in waiting or len(waiting) < NAMES_HELD:
-            waiting[name] = waiting.get(name, 0) + 1
+            waiting[name] = waiting.get(name, 0) + count
 
-    async def run(self, *, every_seconds: float = CARRIED_SECONDS) -> None:
-        """Carry counts and read the ranking, until cancelled; what waits then is carried still."""
+    async def run(
+        self,
+        *,
+        every_seconds: float = CARRIED_SECONDS,
+        collect: Callable[[Tally], None] | None = None,
+    ) -> None:
+        """Carry counts and read the ranking, until cancelled; what waits then is carried still.
+
+        Args:
+            collect: called before each time to add what was counted elsewhere.
+        """
         try:
             await self.carry()
             while True:
                 await asyncio.sleep(every_seconds)
+                if collect is not None:
+                    collect(self)
                 await self.carry()
         finally:
+            if collect is not None:
+                collect(self)
             with suppress(RedisError, OSError):
                 await self._send()
             if self._client is not None:
@@ -99,6 +119,8 @@ class Tally:
             raise
 
     async def _look(self) -> None:
+        if not self._ranked:
+            return
         if self._store is None:
             counts = dict(self._waiting)
             # Nobody takes them away: halving them lets what is no longer in demand go.
@@ -107,11 +129,11 @@ class Tally:
         else:
             pipeline = self._connected().pipeline(transaction=False)
             for key in self._keys():
-                pipeline.zrange(key, 0, RANKED - 1, desc=True, withscores=True)
+                pipeline.zrange(key, 0, self._ranked - 1, desc=True, withscores=True)
             today, yesterday = await pipeline.execute()
             merged = _merged([(1.0, _texts(today)), (_YESTERDAY, _texts(yesterday))])
         best = sorted(merged.items(), key=lambda pair: (-pair[1], pair[0]))
-        self.ranking = dict(best[:RANKED])
+        self.ranking = dict(best[: self._ranked])
 
     def _connected(self) -> Redis:
         if self._client is None:
