@@ -1,4 +1,8 @@
-"""Refuses to test old code (compiled modules must be as new as their sources); same signals."""
+"""Refuses to test old code (compiled modules must be as new as their sources); same signals.
+
+Generated examples differ from run to run, so that runs together see more; in CI (``.ci/run``) they
+are always the same, so that what fails there is what has changed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _COMPILE = Path(__file__).parent / "tools" / "compile.py"
+
+settings.register_profile("default", deadline=None)  # machines are noisy: no timed assertions
+settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
