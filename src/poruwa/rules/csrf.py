@@ -95,6 +95,15 @@ def judge_origin(
     return CsrfVerdict.TOKEN_NEEDED if has_cookies else CsrfVerdict.NO_BROWSER
 
 
+def cannot_be_forged(authorization: bytes | None) -> bool:
+    """Whether a request's credentials are of a kind that no page makes a browser send by itself.
+
+    Bearer tokens are put there by a program, or by a script of an origin that may (a field that
+    other origins' scripts need leave for, Fetch section 3.3.5). Basic ones browsers add themselves.
+    """
+    return authorization is not None and authorization[:7].lower() == b"bearer "
+
+
 class CsrfTokens:
     """Makes and checks tokens.
 

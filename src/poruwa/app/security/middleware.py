@@ -32,7 +32,7 @@ from poruwa.app.security.sessions import NoSession, Session, Sessions
 from poruwa.errors import ErrorSource, PoruwaError
 from poruwa.rules.affinity import may_carry_cookie
 from poruwa.rules.cookie import TooManyCookies
-from poruwa.rules.csrf import CsrfVerdict, judge_origin
+from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
 from poruwa.rules.security_headers import SecurityFields
 
 GATEWAY_VERDICT: Final = b"poruwa-csrf"
@@ -154,7 +154,8 @@ class SecurityMiddleware:
             own_origin=own,
             origin=headers.get(b"origin"),
             fetch_site=headers.get(b"sec-fetch-site"),
-            has_cookies=b"cookie" in headers,
+            has_cookies=b"cookie" in headers
+            and not cannot_be_forged(headers.get(b"authorization")),
             trusted=self._trusted,
             is_handshake=is_handshake,
         )
@@ -261,6 +262,8 @@ class _Answer:
         ]
         if status == 503:
             headers.append((b"retry-after", b"1"))
+        if status == 431:  # else the browser could never come back
+            headers.append((b"clear-site-data", b'"cookies"'))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

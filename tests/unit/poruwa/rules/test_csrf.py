@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poruwa.rules.csrf import CsrfTokens, CsrfVerdict, judge_origin
+from poruwa.rules.csrf import CsrfTokens, CsrfVerdict, cannot_be_forged, judge_origin
 
 OWN = b"https://weddinglk.test"
 HOUR = 3600
@@ -59,6 +59,24 @@ def test_every_method_but_the_safe_ones_is_judged(method: bytes) -> None:
         method, own_origin=OWN, origin=b"null", fetch_site=None, has_cookies=False
     )
     assert verdict.is_refused
+
+
+@pytest.mark.parametrize(
+    ("authorization", "is_out_of_reach"),
+    [
+        (b"Bearer abc", True),
+        (b"bearer abc", True),
+        (b"Basic YTpi", False),  # browsers add it themselves
+        (b"Negotiate abc", False),
+        (b"Bearer", False),
+        (b"", False),
+        (None, False),
+    ],
+)
+def test_only_bearer_tokens_are_out_of_other_sites_reach(
+    authorization: bytes | None, is_out_of_reach: bool
+) -> None:
+    assert cannot_be_forged(authorization) is is_out_of_reach
 
 
 def test_a_get_is_safe_and_a_handshake_is_not() -> None:

@@ -221,7 +221,9 @@ async def test_8_a_malformed_neighbour_leaves_the_session(client: httpx.AsyncCli
 async def test_9_too_many_cookies_are_refused(client: httpx.AsyncClient) -> None:
     token = await signed_in(client)
     field = "; ".join([f"{NAME}={token}", *(f"c{n}=1" for n in range(180))])
-    assert (await client.get("/me", headers={"Cookie": field})).status_code == 431
+    response = await client.get("/me", headers={"Cookie": field})
+    assert response.status_code == 431
+    assert response.headers["clear-site-data"] == '"cookies"'
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/prove?level=1", "/password"])
@@ -565,6 +567,16 @@ async def test_36_a_form_that_was_opened_three_hours_ago_can_be_sent(site: Site)
     site.clock.now += 3 * 3600
     assert site.sessions.csrf_token(session) != token
     assert (await post_silently(site, cookie, **form(token))).status_code == 200
+
+
+async def test_a_program_with_a_bearer_token_may_keep_cookies(site: Site) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(site.app), base_url=f"https://{HOST}"
+    ) as client:
+        fields = {"Cookie": "a=1", "Authorization": "Bearer abc"}
+        assert (await client.post("/echo", headers=fields)).status_code == 200
+        fields["Authorization"] = "Basic YTpi"  # browsers add that themselves
+        assert (await client.post("/echo", headers=fields)).status_code == 403
 
 
 async def test_a_program_without_cookies_is_not_asked_where_it_is_from(site: Site) -> None:
