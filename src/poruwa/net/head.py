@@ -50,6 +50,9 @@ _CR: Final = 0x0D
 _LF: Final = 0x0A
 _SPACE: Final = 0x20
 _TAB: Final = 0x09
+_HYPHEN: Final = 0x2D
+_UNDERSCORE: Final = 0x5F
+_LOWER_CASE: Final = 0x20  # of a letter, the bit that its capital has not
 _DEL: Final = 0x7F
 _NAME_BYTES: Final = 63  # of the longest name that may matter
 _MOST_NAMES: Final = 255  # so that a byte says which
@@ -72,11 +75,21 @@ class FieldNames:
     Args:
         asked_for: the numbers above by lower-case name.
         ending: lower-case names of fields that end at this hop.
+        ending_family: what stands before a hyphen (or an underscore) in further names of such
+            fields, in lower case; empty for none.
     """
 
-    __slots__ = ("first", "following", "names", "numbers")
+    __slots__ = ("family", "family_initial", "first", "following", "names", "numbers")
 
-    def __init__(self, asked_for: Mapping[bytes, int], ending: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        asked_for: Mapping[bytes, int],
+        ending: Iterable[bytes],
+        *,
+        ending_family: bytes = b"",
+    ) -> None:
+        self.family = ending_family
+        self.family_initial: i64 = ending_family[0] if ending_family else 0
         numbers = dict(asked_for)
         for name in ending:
             numbers[name] = numbers.get(name, 0) + _ENDS_HERE
@@ -112,6 +125,13 @@ class FieldNames:
                 return self.numbers[index]
             index = self.following[index]
         return 0
+
+    def is_of_family(self, data: bytes, start: i64, length: i64) -> bool:
+        """Tell whether the name at ``start`` is of the family that ends at this hop."""
+        size: i64 = len(self.family)
+        if length <= size or (data[start + size] != _HYPHEN and data[start + size] != _UNDERSCORE):
+            return False
+        return data[start : start + size].lower() == self.family
 
 
 class Head:
@@ -274,7 +294,7 @@ class Head:
         Raises:
             IndexError: ``data`` ends before the empty line.
         """
-        is_token, first = _IS_TOKEN, names.first
+        is_token, first, family_initial = _IS_TOKEN, names.first, names.family_initial
         cuts: list[int] | None = None
         count: i64 = 0
         at: i64 = block_start + 2
@@ -288,17 +308,20 @@ class Head:
             at = end_of_text(data, at + 1)
             if data[at] != _CR or data[at + 1] != _LF:
                 return False
-            if length <= _NAME_BYTES:
-                initial: i64 = data[start]
-                if first[length * 32 + (initial & 31)]:
-                    number = names.number(data, start, length)
-                    if number & (_ENDS_HERE - 1):
-                        self._take(data, number & (_ENDS_HERE - 1), start + length, at)
-                    if number >= _ENDS_HERE:
-                        if cuts is None:
-                            cuts = []
-                        cuts.append(start - 2)
-                        cuts.append(at)
+            initial: i64 = data[start]
+            number: i64 = 0
+            if length <= _NAME_BYTES and first[length * 32 + (initial & 31)]:
+                number = names.number(data, start, length)
+                if number & (_ENDS_HERE - 1):
+                    self._take(data, number & (_ENDS_HERE - 1), start + length, at)
+            if number >= _ENDS_HERE or (
+                (initial | _LOWER_CASE) == family_initial
+                and names.is_of_family(data, start, length)
+            ):
+                if cuts is None:
+                    cuts = []
+                cuts.append(start - 2)
+                cuts.append(at)
             at += 2
             count += 1
         if length or data[at] != _CR or data[at + 1] != _LF:

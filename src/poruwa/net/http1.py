@@ -55,6 +55,8 @@ HOP_BY_HOP: Final = frozenset(
     (b"connection", b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
      b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )  # fmt: skip
+# Fields of this family, ``Poruwa-...``, are said among ourselves: none of a client's goes on.
+OWN_FAMILY: Final = b"poruwa"
 # What instances do not get from clients, and clients not from instances.
 ENDING_IN_REQUESTS: Final = (
     HOP_BY_HOP
@@ -79,6 +81,7 @@ _REQUEST_NAMES: Final = FieldNames(
         b"user-agent": USER_AGENT,
     },
     ENDING_IN_REQUESTS,
+    ending_family=OWN_FAMILY,
 )  # fmt: skip
 _RESPONSE_NAMES: Final = FieldNames(
     {

@@ -38,6 +38,7 @@ _WORDS = st.sampled_from(
         b"Host: a", b"HOST:b", b"Content-Length: 5", b"content-length:6 ", b"X-Forwarded-For: 1",
         b"Transfer-Encoding: chunked", b"x_forwarded_for: 1", b"CONNECTION: x-a, close", b"X-A: 1",
         b"Te: trailers", b"TraceParent: 00", b"X-Request-ID: a", b"Date: x", b"Cookie: a",
+        b"Poruwa-Csrf: a", b"poruwa_x: 1", b"Poruwan: 1",
         b"200", b"099", b"1000", b"999 \xe9",
     ]
 )  # fmt: skip
@@ -66,9 +67,10 @@ def _altered_heads(draw: st.DrawFn) -> bytes:
 @settings(max_examples=500, deadline=None)
 @given(_altered_heads())
 def test_what_is_read_is_what_the_grammar_says(raw: bytes) -> None:
-    for grammar, ending, take in (
-        (_REQUEST, ENDING_IN_REQUESTS, take_request_head),
-        (_RESPONSE, ENDING_IN_RESPONSES, take_response_head),
+    own = (b"poruwa-", b"poruwa_")
+    for grammar, ending, family, take in (
+        (_REQUEST, ENDING_IN_REQUESTS, own, take_request_head),
+        (_RESPONSE, ENDING_IN_RESPONSES, (), take_response_head),
     ):
         head: Head | None = None
         is_by_rules = False
@@ -80,7 +82,12 @@ def test_what_is_read_is_what_the_grammar_says(raw: bytes) -> None:
         if head is not None:
             assert head.raw == raw
             lines = raw.split(b"\r\n")[1:-2]
-            kept = [line for line in lines if line.partition(b":")[0].lower() not in ending]
+            kept = [
+                line
+                for line in lines
+                if (name := line.partition(b":")[0].lower()) not in ending
+                and not name.startswith(family)
+            ]
             assert head.passed_on == b"".join(b"\r\n" + line for line in kept)
             assert head.lines() == [
                 (name.lower(), value.strip(b" \t"))
@@ -107,6 +114,18 @@ def test_fields_that_end_here_do_so_in_every_spelling(name: bytes) -> None:
         )
         assert head is not None
         assert head.passed_on == b"\r\nHost: a\r\nY-" + spelled + b": 1"
+
+
+@pytest.mark.parametrize("name", [b"Poruwa-Csrf", b"poruwa_x", b"PORUWA-", b"Poruwa-" + b"x" * 90])
+def test_a_family_of_fields_ends_here_by_how_its_names_begin(name: bytes) -> None:
+    near = b"\r\nPoruwa: 1\r\nPoruwan: 2\r\nX-Poruwa-A: 3\r\nPragma: 4"
+    start = b"GET / HTTP/1.1\r\nHost: a"
+    head = take_request_head(start + b"\r\n" + name + b": 1" + near + b"\r\n\r\n")
+    assert head is not None
+    assert head.passed_on == b"\r\nHost: a" + near
+    response = take_response_head(b"HTTP/1.1 200 OK\r\n" + name + b": 1\r\n\r\n")
+    assert response is not None
+    assert response.passed_on == b"\r\n" + name + b": 1"
 
 
 def test_fields_that_end_here_are_cut_wherever_they_stand() -> None:
