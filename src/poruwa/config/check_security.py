@@ -144,6 +144,11 @@ def _check_session(policy: Policy, findings: Findings) -> None:
 
 def _check_csrf(policy: Policy, findings: Findings) -> None:
     csrf = policy.csrf
+    if not policy.gateway.guard:
+        findings.warn(
+            ("gateway", "guard"),
+            "the gateway lets other sites' forms pass, and everybody ask for /_poruwa/metrics",
+        )
     if not csrf.enabled:
         findings.warn(("csrf", "enabled"), "other sites can post forms in people's names")
     if csrf.rotation_seconds > policy.session.max_age_seconds:

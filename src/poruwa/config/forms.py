@@ -192,6 +192,9 @@ FORMS: dict[str, Form] = {
     ),
     "token": _pattern(_TOKEN, "a name that a header can hold (RFC 9110 token)", '"theme"'),
     "header": _pattern(_TOKEN, "the name of a header field", '"X-Request-Id"'),
+    "media-type": _pattern(
+        rf"{_TOKEN}/{_TOKEN}", "a media type without parameters", '"application/json"'
+    ),
     "method": _pattern(r"[A-Z][A-Z0-9-]*", "a method in capitals", '"GET"'),
     "query-name": _pattern(r"[^\s&=#?%]+", "the name of a query parameter", '"district"'),
     "host-port": Form("a host, with a port where it is not the usual one", _check_host_port),

@@ -163,6 +163,7 @@ address = {listen}
 {admin}
 [gateway]
 workers = {workers}
+guard = false
 [pools.default]
 instances = [{upstreams}]
 health.kind = "tcp"

@@ -112,6 +112,13 @@ class Gateway:
             why="Longest wait in the queue; then the client gets 503 and Retry-After.",
         ),
     ] = 5.0
+    guard: Annotated[
+        bool,
+        Setting(
+            why="Refuse forged requests, cookie bombs and what is asked of /_poruwa/ from outside; "
+            "without a policy file it is off."
+        ),
+    ] = True
     timing_key: Annotated[
         Secret | None,
         Setting(

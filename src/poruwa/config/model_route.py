@@ -121,11 +121,18 @@ class Route:
         bool,
         Setting(why="Whether the pool's affinity applies; always off where the class is shared."),
     ] = True
+    accepts: Annotated[
+        tuple[str, ...],
+        Setting(
+            form="media-type",
+            why='Types of request bodies; others get 415. ["application/json"] for an API: no form '
+            "of another site can send that.",
+        ),
+    ] = ()
     cookies: Annotated[
         tuple[str, ...],
         Setting(
             form="token",
-            brings=SESSIONS,
             why="Cookies that answers of this route may set; others are removed and reported.",
         ),
     ] = ()

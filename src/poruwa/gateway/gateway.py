@@ -308,6 +308,9 @@ class Gateway:
             for pool in self.pools.values()
             for instance in pool.instances
         }
+        removed = self.routes.take_removed_cookies()
+        if removed:
+            metrics.counted("cookies_removed", removed)
         metrics.patience = self.routes.patience()
         metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
         cache = self.cache

@@ -86,6 +86,8 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
     if said and head.field(b"cache-groups") is not None:
         without |= TAG_NAMES
     block = _passed_on(head, without=without, without_length=chunked or head.status == 204)
+    if exchange.route.set_cookies is not None:
+        block = exchange.route.set_cookies.permitted(block)
     return b"HTTP/1.1 %b%b\r\n%b\r\n" % (head.status_text, block, lines)
 
 
@@ -103,6 +105,8 @@ def stored_block(
     if route.client_control:
         without |= TAG_NAMES
     block = _passed_on(head, without=without, without_length=False)
+    if route.set_cookies is not None:
+        block = route.set_cookies.permitted(block)
     if head.date is None:  # RFC 9110 section 6.6.1
         block += b"\r\nDate: " + format_http_date(int(time.time()))
     return block
@@ -116,9 +120,12 @@ def interim_head(head: ResponseHead) -> bytes:
 
 def switching_head(exchange: Exchange, head: ResponseHead) -> bytes:
     """Return the 101 response as the client gets it, with the fields that make the switch."""
+    block = _passed_on(head, without_length=True)
+    if exchange.route.set_cookies is not None:
+        block = exchange.route.set_cookies.permitted(block)
     return b"HTTP/1.1 %b%b\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n" % (
         head.status_text,
-        _passed_on(head, without_length=True),
+        block,
         head.fields.get(b"upgrade", exchange.head.fields[b"upgrade"]),
         exchange.request_id,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.cache import consult_cache
+from poruwa.gateway.guard import guard_request
 from poruwa.gateway.routes import route_request
 from poruwa.gateway.security import identify_client
 
@@ -52,6 +53,13 @@ STAGES: tuple[Stage, ...] = (
         run=route_request,
     ),
     Stage(
+        name="guard",
+        module="poruwa.gateway.guard",
+        does="Refuses what another site's page sent, bodies of a type that the route does not "
+        "take, cookie bombs, and paths that are for the machine alone.",
+        run=guard_request,
+    ),
+    Stage(
         name="rate limit",
         module="poruwa.gateway.rate_limit",
         does="Holds clients to the limits of their route.",
@@ -84,5 +92,10 @@ def handle(exchange: Exchange) -> None:
 
     Called by name, not by ``STAGES``, which compiled costs a twentieth; a test compares the two.
     """
-    if not (identify_client(exchange) or route_request(exchange) or consult_cache(exchange)):
+    if not (
+        identify_client(exchange)
+        or route_request(exchange)
+        or guard_request(exchange)
+        or consult_cache(exchange)
+    ):
         balance(exchange)

@@ -14,9 +14,12 @@ from poruwa.config.model import Hedge, Host, Policy, Route
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
+from poruwa.gateway.guard import Guard, answer_own_path, may_be_own
+from poruwa.gateway.set_cookies import SetCookies
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
 from poruwa.rules.latency import LatencyHistogram, patience
+from poruwa.rules.own_paths import SESSION_PATH, is_own_path
 from poruwa.rules.routing import RouteTable, expand_rewrite
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ class GatewayRoute:
         "client_control",
         "cors",
         "first_byte_seconds",
+        "guard",
         "has_learned",
         "hedge_seconds",
         "latency",
@@ -40,6 +44,7 @@ class GatewayRoute:
         "pool",
         "redirect",
         "rewrite",
+        "set_cookies",
         "static",
         "try_seconds",
     )
@@ -65,6 +70,8 @@ class GatewayRoute:
         )
         self.cache_rule = rule_of(route, policy)
         self.client_control = client_control_of(route, policy)
+        self.guard = Guard(route, policy) if policy.gateway.guard else None
+        self.set_cookies = SetCookies(self.name, route.cookies) if route.cookies else None
         self.redirect = route.redirect
         self.rewrite = route.rewrite
         self.latency = LatencyHistogram(0.0)
@@ -94,13 +101,17 @@ class GatewayRoutes:
         folder: what a static route's relative folder is relative to.
     """
 
-    __slots__ = ("_canonical", "_hedge", "_routes", "_table")
+    __slots__ = ("_canonical", "_hedge", "_is_guarded", "_routes", "_session_routes", "_table")
 
     def __init__(self, policy: Policy, pools: Mapping[str, Pool], *, folder: Path) -> None:
         self._hedge = policy.hedge
         self._table = RouteTable(policy.routes)
         self._routes = [
             GatewayRoute(route, policy, pools, folder=folder) for route in policy.routes
+        ]
+        self._is_guarded = policy.gateway.guard
+        self._session_routes = [
+            _session_route(pool, policy, pools, folder=folder) for pool in pools
         ]
         self._canonical = {
             alias.encode().lower(): host for host in policy.hosts for alias in host.aliases
@@ -113,6 +124,29 @@ class GatewayRoutes:
     def route(self, index: int) -> GatewayRoute:
         """Return the route that ``find`` found."""
         return self._routes[index]
+
+    def session_route(self, route: GatewayRoute) -> GatewayRoute | None:
+        """Return the route by which ``/_poruwa/session`` goes to the pool of ``route``.
+
+        Where that has none, to the only pool, if there is just one; else None.
+        """
+        found = [each for each in self._session_routes if each.pool is route.pool]
+        if found:
+            return found[0]
+        return self._session_routes[0] if len(self._session_routes) == 1 else None
+
+    def is_own(self, path: bytes) -> bool:
+        """Whether the guard answers for a path though no route has it."""
+        return self._is_guarded and may_be_own(path) and is_own_path(path)
+
+    def take_removed_cookies(self) -> int:
+        """Return how many cookies were taken off answers since the last call."""
+        removed = 0
+        for route in self._routes:
+            if route.set_cookies is not None:
+                removed += route.set_cookies.removed
+                route.set_cookies.removed = 0
+        return removed
 
     @property
     def has_cache(self) -> bool:
@@ -145,7 +179,7 @@ class GatewayRoutes:
 
     def learn_patience(self, now: float) -> None:
         """Work out for each route from when on a try is late; called by the sweep."""
-        for route in self._routes:
+        for route in (*self._routes, *self._session_routes):
             route.learn_patience(now, self._hedge)
 
     def patience(self) -> dict[str, list[float]]:
@@ -178,6 +212,17 @@ class GatewayRoutes:
             host = host.partition(b".")[2]
             found = self._canonical.get(b"*." + host)
         return found
+
+
+def _session_route(
+    pool: str, policy: Policy, pools: Mapping[str, Pool], *, folder: Path
+) -> GatewayRoute:
+    """Return a route that never asks the cache."""
+    path = SESSION_PATH.decode()
+    route = GatewayRoute(Route(name=path, path=path, pool=pool), policy, pools, folder=folder)
+    route.cache_rule = None
+    route.client_control = b"Cache-Control: no-store\r\n"
+    return route
 
 
 # What requests outside every route are counted under.
@@ -229,7 +274,9 @@ def _answer_preflight(exchange: Exchange) -> bool:
 
 
 def _answer_unrouted(exchange: Exchange) -> bool:
-    """Answer 405 with the methods that the path takes, or 404."""
+    """Answer 405 with the methods that the path takes, or 404; our own paths need no route."""
+    if exchange.gateway.routes.is_own(exchange.path):
+        return answer_own_path(exchange)
     allowed = exchange.gateway.routes.allowed_methods(exchange.head.host, exchange.path)
     if allowed:
         exchange.response_lines += b"Allow: " + b", ".join(sorted(allowed)) + b"\r\n"

@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poruwa.app.security.request_security import csrf_token_of, session_of
 from poruwa.app.security.sessions import Session
+from poruwa.rules import own_paths
 
-SESSION_PATH: Final = "/_poruwa/session"
+SESSION_PATH: Final = own_paths.SESSION_PATH.decode()
 
 Badges = Callable[[Session], Awaitable[dict[str, Any]]]
 """What a site says of somebody signed in, beside who: ``{"shortlist": 3}``."""

@@ -1,0 +1,222 @@
+"""What is refused for what it is, before the cache or an instance sees it.
+
+Place on the path: fourth stage of the gateway, after the router.
+
+| refused                                                       | with | counted as          |
+|---------------------------------------------------------------|------|---------------------|
+| what another site's page sent to change something             | 403  | `csrf-` and verdict |
+| a WebSocket that another site's page opens                    | 403  | `csrf-` and verdict |
+| a body of another type than the route's ``accepts`` names     | 415  | `type-not-accepted` |
+| more cookies than a browser has of this site alone            | 431  | `too-many-cookies`  |
+| a path below ``/_poruwa/``, but for the two that are for all  | 404  | `internal-path`     |
+
+Where a request comes from is decided in ``poruwa.rules.csrf``. The one case in which a browser says
+nothing but sends cookies is the app's to decide: it gets ``Poruwa-Csrf: token-needed`` (fields of
+that kind are never taken from clients, ``net.http1``). Answers are not stored, nor is the cache
+asked. Only under a policy (``gateway.guard``); a safe request without cookies costs two look-ups.
+
+Sources: OWASP CSRF Prevention cheat sheet; ASVS 5.0 sections 3.5, 4.2.5, 4.4.2; RFC 6455 section
+10.2; Fetch Metadata.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from poruwa.config.model import Policy, Route
+from poruwa.net.head import COOKIE
+from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES
+from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
+from poruwa.rules.own_paths import OWN_PATH_START, REPORTS_PATH, SESSION_PATH, is_own_path
+from poruwa.rules.routing import normalise_path
+
+if TYPE_CHECKING:
+    from poruwa.gateway.exchange import Exchange
+    from poruwa.net.http1 import RequestHead
+
+TOKEN_NEEDED_LINE: Final = b"Poruwa-Csrf: token-needed\r\n"
+_COOKIE: Final = 1 << COOKIE
+_HOST_LINE: Final = b"X-Forwarded-Host: "
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+
+_log = structlog.get_logger(component="gateway")
+
+
+class Guard:
+    """What the requests of one route are held to.
+
+    Attributes:
+        accepts: media types of bodies, in lower case; empty for all.
+        is_rewritten: whether another path than the client's goes to the instance.
+    """
+
+    __slots__ = (
+        "_accept_line",
+        "_cors_credentials",
+        "_cors_is_open",
+        "_cors_methods",
+        "_cors_origins",
+        "_is_csrf_checked",
+        "_trusted",
+        "accepts",
+        "is_rewritten",
+    )
+
+    def __init__(self, route: Route, policy: Policy) -> None:
+        self.is_rewritten = route.rewrite is not None
+        self.accepts = frozenset(each.lower().encode() for each in route.accepts)
+        self._accept_line = b"Accept: " + ", ".join(route.accepts).encode() + b"\r\n"
+        self._is_csrf_checked = policy.csrf.enabled
+        self._trusted = frozenset(each.lower().encode() for each in policy.csrf.trusted_origins)
+        cors = route.cors
+        origins = cors.origins if cors is not None else ()
+        self._cors_is_open = "*" in origins
+        self._cors_origins = frozenset(each.lower().encode() for each in origins)
+        self._cors_methods = frozenset(
+            each.encode() for each in (cors.methods if cors is not None else ())
+        )
+        self._cors_credentials = cors is not None and cors.credentials
+
+    def refuses(self, exchange: Exchange) -> bool:
+        """Answer a request that is forged, or has a body of another type than the route takes."""
+        if self._is_csrf_checked:
+            verdict = self.verdict(exchange)
+            if verdict.is_refused:
+                _refuse(exchange, 403, "csrf-" + verdict.value)
+                return True
+            if verdict is CsrfVerdict.TOKEN_NEEDED:
+                exchange.identity = exchange.identity_lines() + TOKEN_NEEDED_LINE
+        if self.accepts and exchange.framing != 0:
+            stated = exchange.head.field(b"content-type") or b""
+            if stated.partition(b";")[0].strip(b" \t").lower() not in self.accepts:
+                # RFC 9110 section 15.5.16: what would be accepted.
+                exchange.response_lines += self._accept_line
+                _refuse(exchange, 415, "type-not-accepted")
+                return True
+        return False
+
+    def verdict(self, exchange: Exchange) -> CsrfVerdict:
+        """Return what a request's fields say of where it comes from."""
+        head = exchange.head
+        origin = head.field(b"origin")
+        has_cookies = head.has_any(_COOKIE)
+        return judge_origin(
+            exchange.method,
+            own_origin=own_origin(exchange),
+            origin=origin,
+            fetch_site=head.field(b"sec-fetch-site"),
+            has_cookies=has_cookies and not cannot_be_forged(head.field(b"authorization")),
+            trusted=self._trusted_for(exchange.method, origin, has_cookies=has_cookies),
+            is_handshake=exchange.is_upgrade,
+        )
+
+    def _trusted_for(
+        self, method: bytes, origin: bytes | None, *, has_cookies: bool
+    ) -> frozenset[bytes]:
+        """Return the origins whose requests are wanted.
+
+        Also those that the route's ``cors`` lets use the method: without cookies, or where it says
+        that they may come along.
+        """
+        if (
+            origin is None
+            or method not in self._cors_methods
+            or (has_cookies and not self._cors_credentials)
+        ):
+            return self._trusted
+        origin = origin.lower()
+        if self._cors_is_open or origin in self._cors_origins:
+            return self._trusted | {origin}
+        return self._trusted
+
+
+def guard_request(exchange: Exchange) -> bool:
+    """Refuse what the module says."""
+    guard = exchange.route.guard
+    if guard is None:
+        return False
+    head = exchange.head
+    if head.has_any(_COOKIE) and has_too_many_cookies(head):
+        _refuse(exchange, 431, "too-many-cookies")
+        return True
+    if may_be_own(exchange.path) and is_own_path(exchange.path):
+        return answer_own_path(exchange)
+    if guard.is_rewritten and _is_rewritten_to_own(exchange.target):
+        _refuse(exchange, 404, "internal-path")
+        return True
+    return not exchange.is_safe and guard.refuses(exchange)
+
+
+def may_be_own(path: bytes) -> bool:
+    """Whether a path needs the look that ``is_own_path`` takes; for nearly none it does."""
+    return path.startswith((OWN_PATH_START, b"//"))
+
+
+def answer_own_path(exchange: Exchange) -> bool:
+    """Answer for a path of ours: two are for everybody, the others for this machine alone."""
+    routes = exchange.gateway.routes
+    if exchange.path == SESSION_PATH and exchange.is_safe:
+        route = routes.session_route(exchange.route)
+        if route is not None:
+            exchange.route = route  # not cached, whatever class its path would have
+            return False
+    if exchange.path == REPORTS_PATH and exchange.method == b"POST":
+        return take_report(exchange)
+    _refuse(exchange, 404, "internal-path")
+    return True
+
+
+def take_report(exchange: Exchange) -> bool:
+    """Take a browser's report; nothing takes any yet."""
+    _refuse(exchange, 404, "internal-path")
+    return True
+
+
+def own_origin(exchange: Exchange) -> bytes:
+    """Return ``scheme://host[:port]`` that a request was sent to, as browsers write origins.
+
+    The host is the one that instances are told: a trusted hop's word for it, else the request's.
+    """
+    scheme = b"https" if exchange.is_secure else b"http"
+    lines = exchange.forwarding
+    at = lines.find(_HOST_LINE)
+    if at < 0:
+        host = exchange.head.host
+    else:
+        at += len(_HOST_LINE)
+        host = lines[at : lines.find(b"\r\n", at)].lower()
+    return scheme + b"://" + host.removesuffix(_DEFAULT_PORTS[scheme])
+
+
+def has_too_many_cookies(head: RequestHead) -> bool:
+    """Whether ``rules.cookie`` would not take a request's cookies: no honest browser sends them."""
+    raw = head.raw
+    if len(raw) <= MAX_FIELD_BYTES and raw.count(b";") < MAX_COOKIES:
+        return False
+    field = head.field(b"cookie") or b""
+    return len(field) > MAX_FIELD_BYTES or field.count(b";") >= MAX_COOKIES
+
+
+def _is_rewritten_to_own(target: bytes) -> bool:
+    path = normalise_path(target.partition(b"?")[0])
+    return path is None or is_own_path(path)
+
+
+def _refuse(exchange: Exchange, status: int, reason: str) -> None:
+    """Answer with an error page; count and log why."""
+    exchange.gateway.metrics.refused(reason)
+    _log.info(
+        "refused",
+        reason=reason,
+        client=exchange.client_address,
+        route=exchange.route.name,
+        origin=_shown(exchange.head.field(b"origin")),
+        request_id=exchange.request_id.decode(),
+    )
+    exchange.answer_error(status)
+
+
+def _shown(origin: bytes | None) -> str | None:
+    return None if origin is None else origin[:200].decode("latin-1")
