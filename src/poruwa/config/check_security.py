@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from poruwa.config.model import Cookie, Hsts, Policy, ProviderKind, SameSite
+from poruwa.config.model import Cookie, Headers, Hsts, Policy, ProviderKind, SameSite
 from poruwa.config.positions import Path
 from poruwa.config.problems import Findings
 from poruwa.units import format_duration
@@ -19,7 +19,10 @@ def check_security(policy: Policy, findings: Findings) -> None:
     _check_cookies(policy, findings)
     _check_session(policy, findings)
     _check_csrf(policy, findings)
-    _check_headers(policy, findings)
+    _check_headers(policy.headers, ("headers",), findings)
+    for index, route in enumerate(policy.routes):
+        if route.headers is not None:
+            _check_headers(route.headers, ("routes", index, "headers"), findings)
     _check_sign_in(policy, findings)
     used = {route.rate_limit for route in policy.routes}
     for limit in policy.rate_limits:
@@ -164,35 +167,34 @@ def _check_csrf(policy: Policy, findings: Findings) -> None:
         )
 
 
-def _check_headers(policy: Policy, findings: Findings) -> None:
-    headers = policy.headers
+def _check_headers(headers: Headers, path: Path, findings: Findings) -> None:
     hsts = headers.hsts
     if hsts is not None and hsts.preload:
-        _check_preload(hsts, findings)
+        _check_preload(hsts, path, findings)
     csp = headers.content_security_policy or ""
     frames = re.search(r"frame-ancestors\s+([^;]*)", csp)
     if frames is not None and headers.frame_options is not None:
         wanted = {"DENY": "'none'", "SAMEORIGIN": "'self'"}[headers.frame_options]
         if frames[1].strip() != wanted:
             findings.refuse(
-                ("headers", "frame_options"),
+                (*path, "frame_options"),
                 f"{headers.frame_options} contradicts frame-ancestors {frames[1].strip()} of the "
                 f"content security policy; write frame-ancestors {wanted}",
             )
     if (headers.xss_protection or "0") != "0":
         findings.warn(
-            ("headers", "xss_protection"),
+            (*path, "xss_protection"),
             "the filter it switches on has been used to attack pages and is gone from browsers; "
             'write "0"',
         )
     if headers.referrer_policy == "unsafe-url":
-        findings.warn(("headers", "referrer_policy"), "tells other sites whole addresses of pages")
+        findings.warn((*path, "referrer_policy"), "tells other sites whole addresses of pages")
 
 
-def _check_preload(hsts: Hsts, findings: Findings) -> None:
+def _check_preload(hsts: Hsts, path: Path, findings: Findings) -> None:
     if hsts.max_age_seconds < _PRELOAD_SECONDS or not hsts.include_subdomains:
         findings.refuse(
-            ("headers", "hsts", "preload"),
+            (*path, "hsts", "preload"),
             "the preload list takes only max_age of 1y or more with include_subdomains; set both",
         )
 

@@ -12,9 +12,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from poruwa.config.check import find_contradictions
-from poruwa.config.model import DiscoveryKind, Instance, Policy, Pool, Route, Scope
+from poruwa.config.fields import fields_of
+from poruwa.config.model import DiscoveryKind, Headers, Instance, Policy, Pool, Route, Scope
+from poruwa.config.model_security import NO_HEADERS
 from poruwa.config.positions import Positions, find_positions
 from poruwa.config.problems import Findings, Problem
 from poruwa.config.reader import Reader
@@ -86,6 +89,7 @@ def read_policy(
     policy = reader.section(Policy, document, ())
     if policy is not None:
         policy = _with_file_sources(_with_names(policy), folder)
+        policy = _with_inherited_headers(policy, document)
         contradictions = Findings(findings.positions)
         if not reader.dropped:
             find_contradictions(policy, contradictions)
@@ -149,10 +153,11 @@ def default_policy(
     reading = read_policy(text, "command line")
     if reading.policy is None:
         raise ConfigError("\n".join(f"command line: {each.text}" for each in reading.problems))
+    policy = dataclasses.replace(reading.policy, headers=NO_HEADERS)
     if admin is None:
-        without_admin = dataclasses.replace(reading.policy.admin, address=None)
-        return dataclasses.replace(reading.policy, admin=without_admin)
-    return reading.policy
+        without_admin = dataclasses.replace(policy.admin, address=None)
+        return dataclasses.replace(policy, admin=without_admin)
+    return policy
 
 
 # A TCP check, since nothing is known of the paths an instance has.
@@ -198,6 +203,28 @@ def _with_names(policy: Policy) -> Policy:
         routes=tuple(map(named_route, policy.routes)),
         pools=tuple(map(named_pool, policy.pools)),
     )
+
+
+def _with_inherited_headers(policy: Policy, document: Mapping[str, Any]) -> Policy:
+    """Give the headers of routes those keys of the policy's that they leave out."""
+    tables = document.get("routes", ())
+    if len(tables) != len(policy.routes):
+        return policy  # some could not be read; the policy is not used
+    site = policy.headers
+
+    def whole(route: Route, table: Mapping[str, Any]) -> Route:
+        own = route.headers
+        if own is None:
+            return route
+        written = table["headers"]
+        inherited = {
+            each.attribute: getattr(site, each.attribute)
+            for each in fields_of(Headers)
+            if each.key not in written
+        }
+        return dataclasses.replace(route, headers=dataclasses.replace(own, **inherited))
+
+    return dataclasses.replace(policy, routes=tuple(map(whole, policy.routes, tables)))
 
 
 def _with_file_sources(policy: Policy, folder: Path | None) -> Policy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from poruwa.config.model_security import Headers
 from poruwa.config.setting import SESSIONS, Setting
 
 
@@ -102,6 +103,10 @@ class Route:
     ] = None
     static: Annotated[StaticFolder | None, Setting(why="Answer from a folder.")] = None
     cors: Annotated[Cors | None, Setting(why="Let other origins read.")] = None
+    headers: Annotated[
+        Headers | None,
+        Setting(why="Security headers of its answers; keys left out are those of [headers]."),
+    ] = None
     body_bytes: Annotated[
         int | None,
         Setting(

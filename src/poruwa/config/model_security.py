@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from poruwa.config.setting import OPERATIONS, SESSIONS, Secret, Setting
+from poruwa.config.setting import SESSIONS, Secret, Setting
 
 DAY = 86_400
 
@@ -135,14 +135,10 @@ class Hsts:
 
     max_age_seconds: Annotated[
         float,
-        Setting(least=0, most=2 * 31_536_000, brings=SESSIONS, why="A year, as preloading asks."),
+        Setting(least=0, most=2 * 31_536_000, why="A year, as preloading asks."),
     ] = 31_536_000.0
-    include_subdomains: Annotated[
-        bool, Setting(brings=SESSIONS, why="Cookies cross subdomains.")
-    ] = True
-    preload: Annotated[
-        bool, Setting(brings=SESSIONS, why="Hard to take back; asked for by the owner only.")
-    ] = False
+    include_subdomains: Annotated[bool, Setting(why="Cookies cross subdomains.")] = True
+    preload: Annotated[bool, Setting(why="Hard to take back; asked for by the owner only.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,47 +149,57 @@ class Headers:
         default_factory=Hsts
     )
     content_type_options: Annotated[
-        str | None, Setting(form="nosniff", brings=SESSIONS, why="No guessing of types.")
+        str | None, Setting(form="nosniff", why="No guessing of types.")
     ] = "nosniff"
     frame_options: Annotated[
-        str | None, Setting(form="frame-options", brings=SESSIONS, why="Against click-jacking.")
+        str | None, Setting(form="frame-options", why="Against click-jacking.")
     ] = "DENY"
     xss_protection: Annotated[
         str | None,
-        Setting(
-            form="xss-protection", brings=SESSIONS, why="0: the filter it switched on did harm."
-        ),
+        Setting(form="xss-protection", why="0: the filter it switched on did harm."),
     ] = "0"
     referrer_policy: Annotated[
-        str | None, Setting(form="referrer-policy", brings=SESSIONS, why="Paths stay on the site.")
+        str | None, Setting(form="referrer-policy", why="Paths stay on the site.")
     ] = "strict-origin-when-cross-origin"
     content_security_policy: Annotated[
         str | None,
         Setting(
             form="csp",
-            brings=SESSIONS,
             why="Hashes of inline blocks are added; unsafe-inline refused.",
         ),
     ] = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     permissions_policy: Annotated[
-        str | None, Setting(brings=SESSIONS, why="What the site does not use, nobody may.")
+        str | None, Setting(why="What the site does not use, nobody may.")
     ] = "camera=(), microphone=(), geolocation=(), payment=()"
     cross_origin_opener_policy: Annotated[
-        str | None, Setting(form="coop", brings=SESSIONS, why="Keeps other windows out.")
+        str | None, Setting(form="coop", why="Keeps other windows out.")
     ] = "same-origin"
     cross_origin_embedder_policy: Annotated[
         str | None,
-        Setting(
-            form="coep", brings=SESSIONS, why="Nothing of other origins that did not agree to it."
-        ),
+        Setting(form="coep", why="Nothing of other origins that did not agree to it."),
     ] = "require-corp"
     cross_origin_resource_policy: Annotated[
         str | None,
-        Setting(form="corp", brings=SESSIONS, why="Other origins' pages cannot embed it."),
+        Setting(form="corp", why="Other origins' pages cannot embed it."),
     ] = "same-origin"
     report_to: Annotated[
-        str | None, Setting(form="url", brings=OPERATIONS, why="Where browsers report violations.")
+        str | None, Setting(form="url", why="Where browsers report violations.")
     ] = None
+
+
+NO_HEADERS = Headers(
+    hsts=None,
+    content_type_options=None,
+    frame_options=None,
+    xss_protection=None,
+    referrer_policy=None,
+    content_security_policy=None,
+    permissions_policy=None,
+    cross_origin_opener_policy=None,
+    cross_origin_embedder_policy=None,
+    cross_origin_resource_policy=None,
+)
+"""None at all: what a gateway adds that is no more than a proxy."""
 
 
 class RateKey(StrEnum):

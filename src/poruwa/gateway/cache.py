@@ -34,7 +34,7 @@ from poruwa.gateway.coherence import MARK, UNSURE, GatewayCoherence, Sureness
 from poruwa.gateway.encodings import Encodings
 from poruwa.gateway.exchange import Exchange
 from poruwa.gateway.fill import Fill, FillClient
-from poruwa.gateway.heads import NOT_IN_BLOCK
+from poruwa.gateway.heads import NOT_IN_BLOCK, with_security
 from poruwa.gateway.parts import (
     PART_MARK,
     PART_NAMES,
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.routes import GatewayRoute
     from poruwa.gateway.siblings import Siblings
+    from poruwa.rules.security_headers import SecurityFields
 
 PASS_SECONDS: Final = 10.0  # how long it is remembered that something is not for all
 PASSES_KEPT: Final = 10_000
@@ -619,7 +620,10 @@ class GatewayCache:
         if not selects(stored.etag or None, stored.last_modified_text or None, head.fields):
             return None
         self.coherence.read(fill, head)
-        entry = self._updated(stored, head, fill.plan.rule, asked_at=fill.asked_at, now=now)
+        plan = fill.plan
+        entry = self._updated(
+            stored, head, plan.rule, plan.route.security, asked_at=fill.asked_at, now=now
+        )
         entry.as_of = fill.as_of
         entry.log_as_of = fill.log_as_of
         entry.began_at = fill.began_at
@@ -636,14 +640,14 @@ class GatewayCache:
         stored: StoredResponse,
         head: ResponseHead,
         rule: CacheRule,
+        security: SecurityFields | None,
         *,
         asked_at: float,
         now: float,
     ) -> StoredResponse:
         """Return what is stored with the fields of a newer answer (RFC 9111 section 3.2)."""
-        lines = updated_lines(
-            lines_of(stored.block), rule.kept_lines(head.lines()), head.connection_options()[2]
-        )
+        newer = with_security(rule.kept_lines(head.lines()), security, stored.primary)
+        lines = updated_lines(lines_of(stored.block), newer, head.connection_options()[2])
         fields: dict[bytes, bytes] = {}
         for name, value in lines:
             fields[name] = fields[name] + b", " + value if name in fields else value
@@ -856,7 +860,9 @@ class GatewayCache:
         now = time.time()
         if matches_head(entry.etag, entry.last_modified_text, len(entry.body), head.fields):
             waited = exchange.gateway.loop.time() - exchange.started_at
-            self.keep(self._updated(entry, head, rule, asked_at=now - waited, now=now), rule)
+            security = exchange.route.security
+            updated = self._updated(entry, head, rule, security, asked_at=now - waited, now=now)
+            self.keep(updated, rule)
         else:
             entry.expires_at = min(entry.expires_at, now)
             if self.siblings is not None:

@@ -283,7 +283,7 @@ class FollowOrigin(CacheRule):
         key = primary + b"\n" + variant_key(names, request.fields) if names else primary
         entry = StoredResponse(primary, key)
         entry.status, entry.status_text = head.status, head.status_text
-        entry.block = stored_block(head, route, without=_qualified(control))
+        entry.block = stored_block(head, route, primary, without=_qualified(control))
         entry.vary = names
         entry.tags = self.groups_of(primary, fields)
         entry.take(facts, fields, now)
@@ -426,7 +426,8 @@ class CacheClass(CacheRule):
             return None, decision.is_personal
         entry = StoredResponse(primary, key)
         entry.status, entry.status_text = head.status, head.status_text
-        entry.block = stored_block(head, route, without=CLASS_LINES) + self._client_lines
+        entry.block = stored_block(head, route, primary, without=CLASS_LINES)
+        entry.block += self._client_lines
         self.early_links = preload_lines(head.lines())
         length = head.content_length
         entry.is_compressible = is_compressible(

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html import escape
 from typing import NamedTuple
 
 import msgspec
+
+from poruwa.config.model_security import NO_HEADERS, Headers
+from poruwa.rules.security_headers import SecurityFields, combine
 
 
 class _Words(NamedTuple):
@@ -72,13 +76,8 @@ _CSP_HTML = (
     "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 _CSP_JSON = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_FIXED_LINES = (
-    "Cache-Control: no-store",
-    "X-Content-Type-Options: nosniff",
-    "Referrer-Policy: strict-origin-when-cross-origin",
-    "X-Frame-Options: DENY",
-    "Vary: Accept",
-)
+_FIXED_LINES = ("Cache-Control: no-store", "Vary: Accept")
+_REFERRER = "strict-origin-when-cross-origin"
 _ID_MARK = b"@request-id@"
 _ID_LINE = b'<p class="id">Request <code>@</code></p>\n'
 _RANGE = re.compile(
@@ -94,6 +93,40 @@ _JSON_RANGES = {
 }
 
 
+class ErrorFields:
+    """Security fields of error pages: the policy's, and never less than without one.
+
+    The pages' own Content-Security-Policy stands alone, as they load nothing at all.
+
+    Args:
+        section: of the policy, or what a route makes of it.
+        domain, report_path: as for ``SecurityFields``.
+    """
+
+    __slots__ = ("_html", "_json")
+
+    def __init__(self, section: Headers, *, domain: str, report_path: str | None) -> None:
+        referrer = section.referrer_policy
+        section = replace(
+            section,
+            content_type_options="nosniff",
+            frame_options="DENY",
+            referrer_policy=combine(b"referrer-policy", _REFERRER, referrer or _REFERRER)[0],
+        )
+        self._html, self._json = [
+            SecurityFields(
+                replace(section, content_security_policy=policy),
+                domain=domain,
+                report_path=report_path,
+            )
+            for policy in (_CSP_HTML, _CSP_JSON)
+        ]
+
+    def lines(self, *, is_html: bool, is_secure: bool) -> bytes:
+        """Return the lines, each with its CRLF; ``is_secure`` as for ``SecurityFields.lines``."""
+        return (self._html if is_html else self._json).lines(is_secure=is_secure)
+
+
 def error_response(
     status: int,
     *,
@@ -104,6 +137,8 @@ def error_response(
     date: bytes,
     retry_after: int | None = None,
     extra_lines: bytes = b"",
+    security: ErrorFields | None = None,
+    is_secure: bool = False,
 ) -> bytes:
     """Return a complete HTTP/1.1 response that explains ``status``.
 
@@ -115,7 +150,9 @@ def error_response(
         keep_alive: False adds ``Connection: close``.
         date: value of the Date field.
         retry_after: seconds, for 429 and 503.
-        extra_lines: further complete header lines (Allow, Upgrade, HSTS, CORS), each with CRLF.
+        extra_lines: further complete header lines (Allow, Upgrade, CORS), each with CRLF.
+        security: the policy's security fields; None for those that a page never goes without.
+        is_secure: whether HSTS may be among them.
 
     A 431 also asks the browser to clear the site's cookies: else it could never come back.
     """
@@ -128,7 +165,6 @@ def error_response(
         f"Date: {date.decode('latin-1')}",
         f"Content-Type: {'text/html; charset=utf-8' if is_html else 'application/problem+json'}",
         f"Content-Length: {len(body)}",
-        f"Content-Security-Policy: {_CSP_HTML if is_html else _CSP_JSON}",
         *_FIXED_LINES,
     ]
     if shown_id:
@@ -139,7 +175,8 @@ def error_response(
         lines.append('Clear-Site-Data: "cookies"')
     if not keep_alive:
         lines.append("Connection: close")
-    head = ("\r\n".join(lines) + "\r\n").encode("latin-1") + extra_lines + b"\r\n"
+    head = ("\r\n".join(lines) + "\r\n").encode("latin-1") + extra_lines
+    head += (security or _WITHOUT_POLICY).lines(is_html=is_html, is_secure=is_secure) + b"\r\n"
     return head if head_only else head + body
 
 
@@ -201,3 +238,6 @@ _PAGES = {status: _page(status, words) for status, words in WORDS.items()}
 def _printable(request_id: bytes) -> str:
     text = request_id.decode("latin-1")
     return text if text.isascii() and text.isprintable() else ""
+
+
+_WITHOUT_POLICY = ErrorFields(NO_HEADERS, domain="localhost", report_path=None)

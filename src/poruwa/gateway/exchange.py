@@ -23,6 +23,7 @@ from poruwa.gateway.balancer import Instance, Pool
 from poruwa.gateway.error_pages import error_response
 from poruwa.gateway.heads import (
     interim_head,
+    may_say_hsts,
     own_head,
     request_head,
     response_head,
@@ -197,6 +198,15 @@ class Exchange:
             )
         return self.identity
 
+    def says_hsts(self) -> bool:
+        """Tell whether HSTS stands on the answer: over TLS, to a host that it is meant for."""
+        return self.is_secure and may_say_hsts(self.head.host)
+
+    def security_lines(self) -> bytes:
+        """Return the policy's security fields for an answer that says nothing of them itself."""
+        security = self.route.security
+        return b"" if security is None else security.lines(is_secure=self.says_hsts())
+
     def answer(
         self, status: int, fields: bytes = b"", body: bytes = b"", *, keep_alive: bool = True
     ) -> None:
@@ -235,6 +245,8 @@ class Exchange:
             length: for Content-Length; negative for none, e.g. of a 304.
         """
         self.keep_alive = self.keep_alive and self._body_complete and not self.gateway.is_draining
+        if not block:  # nothing of the stored response, where they stand
+            lines += self.security_lines()
         head = self._stored_head(status_text, block, lines, length)
         self.status = status
         self.bytes_out = len(head) + len(body)
@@ -355,6 +367,8 @@ class Exchange:
                 date=self.gateway.http_date(),
                 retry_after=retry_after,
                 extra_lines=self.response_lines,
+                security=self.route.error_security,
+                is_secure=self.says_hsts(),
             ),
         )
 
@@ -859,9 +873,10 @@ class Exchange:
             connection = b"Connection: close\r\n"
         elif self.head.minor_version == 0:
             connection = b"Connection: keep-alive\r\n"
-        lines = b"Date: %b\r\n%b%bX-Request-Id: %b\r\n%b%b" % (
+        lines = b"Date: %b\r\n%b%b%bX-Request-Id: %b\r\n%b%b" % (
             self.gateway.http_date(),
             fields,
+            self.security_lines(),
             size,
             self.request_id,
             self.response_lines,

@@ -412,7 +412,10 @@ class Fill:
             return
         entry, is_personal = cache.entry_for(self, head, now)
         self._take_head(head, framing, entry)
-        self._block = entry.block if entry is not None else stored_block(head, self.plan.route)
+        plan = self.plan
+        self._block = (
+            entry.block if entry is not None else stored_block(head, plan.route, plan.primary)
+        )
         self._let_joiners_go()
         if entry is None:
             self._is_for_one(is_personal=is_personal)

@@ -8,21 +8,24 @@ claims about addresses, hosts and targets (``rules.forwarding``): ``net.http1`` 
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.timing import timing_line
-from poruwa.net.http1 import INTERNAL, RequestHead, ResponseHead
+from poruwa.net.http1 import INTERNAL, SECURITY, RequestHead, ResponseHead
 from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
 from poruwa.rules.http_date import format_http_date
 from poruwa.rules.message import CHUNKED
+from poruwa.rules.security_headers import SecurityFields, is_hsts_host
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
     from poruwa.gateway.routes import GatewayRoute
 
 _INTERNAL = 1 << INTERNAL
+_SECURITY = 1 << SECURITY
 _NO_NAMES: frozenset[bytes] = frozenset()
 _CONTENT_LENGTH = frozenset((b"content-length",))
 NOT_IN_BLOCK = frozenset((b"age", b"content-length"))
@@ -85,6 +88,11 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
     without = CORS_NAMES if exchange.route.cors is not None else _NO_NAMES
     if said and head.field(b"cache-groups") is not None:
         without |= TAG_NAMES
+    security = exchange.route.security
+    if security is not None:
+        lines += security_lines(security, head, without, is_secure=exchange.says_hsts())
+        if head.has_any(_SECURITY):
+            without |= security.names
     block = _passed_on(head, without=without, without_length=chunked or head.status == 204)
     if exchange.route.set_cookies is not None:
         block = exchange.route.set_cookies.permitted(block)
@@ -92,24 +100,96 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
 
 
 def stored_block(
-    head: ResponseHead, route: GatewayRoute, *, without: frozenset[bytes] = _NO_NAMES
+    head: ResponseHead,
+    route: GatewayRoute,
+    primary: bytes,
+    *,
+    without: frozenset[bytes] = _NO_NAMES,
 ) -> bytes:
     """Return the field lines of a response that every client gets of it.
 
     As ``Head.passed_on``, without what each answer says anew: length, age, and where the route has
-    rules for them, cross-origin permissions.
+    rules for them, cross-origin permissions. With the policy's security fields, so that a hit costs
+    nothing for them.
+
+    Args:
+        primary: the URL it is found by; its scheme and host say whether HSTS is among them.
     """
     without |= NOT_IN_BLOCK
     if route.cors is not None:
         without |= CORS_NAMES
     if route.client_control:
         without |= TAG_NAMES
+    secured = b""
+    security = route.security
+    if security is not None:
+        lines = security_lines(security, head, without, is_secure=is_hsts_url(primary))
+        secured = b"\r\n" + lines[:-2] if lines else b""
+        if head.has_any(_SECURITY):
+            without |= security.names
     block = _passed_on(head, without=without, without_length=False)
     if route.set_cookies is not None:
         block = route.set_cookies.permitted(block)
     if head.date is None:  # RFC 9110 section 6.6.1
         block += b"\r\nDate: " + format_http_date(int(time.time()))
-    return block
+    return block + secured
+
+
+def security_lines(
+    security: SecurityFields, head: ResponseHead, without: frozenset[bytes], *, is_secure: bool
+) -> bytes:
+    """Return the policy's security fields on a response, in place of those of the same names.
+
+    Args:
+        without: fields of the response that are not passed on, and so not heeded.
+    """
+    if not head.has_any(_SECURITY):
+        return security.lines(is_secure=is_secure)
+    fields = head.fields
+    nominated = head.connection_options()[2]
+    if nominated is not None:
+        without |= nominated
+    own = {name: fields[name] for name in security.names - without if name in fields}
+    return security.lines_beside(own, is_secure=is_secure)
+
+
+def with_security(
+    lines: list[tuple[bytes, bytes]], security: SecurityFields | None, primary: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Return lines that update a stored response, their security fields beside the policy's.
+
+    What the lines do not say is stored already.
+    """
+    if security is None:
+        return lines
+    own: dict[bytes, bytes] = {}
+    for name, value in lines:
+        if name in security.names:
+            own[name] = own[name] + b", " + value if name in own else value
+    if not own:
+        return lines
+    beside = security.lines_beside(own, is_secure=is_hsts_url(primary)).split(b"\r\n")[:-1]
+    kept = [line for line in lines if line[0] not in own]
+    for text in beside:
+        name, _, value = text.partition(b": ")
+        if name.lower() in own:
+            kept.append((name.lower(), value))
+    return kept
+
+
+def is_hsts_url(primary: bytes) -> bool:
+    """Tell whether HSTS may be said of a URL that is a key: https, and no address or localhost."""
+    scheme, _, rest = primary.partition(b"://")
+    return scheme == b"https" and may_say_hsts(rest.partition(b"/")[0])
+
+
+@lru_cache(maxsize=256)
+def may_say_hsts(host: bytes) -> bool:
+    """Tell whether HSTS may be said to who asks for ``host``, with or without a port.
+
+    A browser that reaches a site as localhost would hold every other service there to TLS.
+    """
+    return is_hsts_host(host.decode("latin-1"))
 
 
 def interim_head(head: ResponseHead) -> bytes:

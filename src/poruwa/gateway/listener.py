@@ -436,7 +436,9 @@ class ClientConnection:
         gateway = self.gateway
         request_id = gateway.new_request_id()
         accept, is_head = b"", False
+        security, is_secure = gateway.no_route.error_security, self.is_tls
         if exchange is not None:
+            security, is_secure = exchange.route.error_security, exchange.says_hsts()
             request_id, accept = exchange.request_id, exchange.head.field(b"accept") or b""
             is_head = exchange.method == b"HEAD"
             exchange.on_refused(reason)
@@ -450,6 +452,8 @@ class ClientConnection:
                 head_only=is_head,
                 keep_alive=False,
                 date=gateway.http_date(),
+                security=security,
+                is_secure=is_secure,
             )
         )
         self._linger()

@@ -173,7 +173,7 @@ class PartFill(Fill):
         if self._content_range is not None:
             entry, _ = self._cache.entry_for(self, head, time.time(), is_part=True)
         self._take_head(head, framing, entry)
-        self._block = stored_block(head, self.plan.route)
+        self._block = stored_block(head, self.plan.route, self.plan.primary)
         self.is_stored = entry is not None
         for reader in list(self._readers):
             self._begin_reader(reader)

@@ -15,6 +15,7 @@ from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.guard import Guard, answer_own_path, may_be_own
+from poruwa.gateway.security_fields import error_security_of, security_of
 from poruwa.gateway.set_cookies import SetCookies
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
@@ -35,6 +36,7 @@ class GatewayRoute:
         "cache_rule",
         "client_control",
         "cors",
+        "error_security",
         "first_byte_seconds",
         "guard",
         "has_learned",
@@ -44,6 +46,7 @@ class GatewayRoute:
         "pool",
         "redirect",
         "rewrite",
+        "security",
         "set_cookies",
         "static",
         "try_seconds",
@@ -72,6 +75,8 @@ class GatewayRoute:
         self.client_control = client_control_of(route, policy)
         self.guard = Guard(route, policy) if policy.gateway.guard else None
         self.set_cookies = SetCookies(self.name, route.cookies) if route.cookies else None
+        self.security = security_of(route, policy)
+        self.error_security = error_security_of(route, policy)
         self.redirect = route.redirect
         self.rewrite = route.rewrite
         self.latency = LatencyHistogram(0.0)

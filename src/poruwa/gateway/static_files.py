@@ -177,10 +177,7 @@ def _lines(
             selection.end - 1,
             representation.size,
         )
-    return lines + (
-        b"Content-Type: %b\r\nX-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes\r\n"
-        % media_type
-    )
+    return lines + (b"Content-Type: %b\r\nAccept-Ranges: bytes\r\n" % media_type)
 
 
 @contextmanager

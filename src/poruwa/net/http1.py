@@ -45,6 +45,7 @@ from poruwa.rules.coherence_fields import INTERNAL_NAMES
 from poruwa.rules.forwarding import CLIENT_CLAIM_NAMES
 from poruwa.rules.message import RefusalReason, normal_host
 from poruwa.rules.routing import PLAIN_PATH_BYTES
+from poruwa.rules.security_headers import SECURITY_NAMES
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # machine integers, where this is compiled; else just ints
@@ -67,6 +68,8 @@ ENDING_IN_REQUESTS: Final = (
 ENDING_IN_RESPONSES: Final = HOP_BY_HOP | INTERNAL_NAMES | {b"x-request-id"}
 INTERNAL: Final = 22
 """In responses, for ``Head.has_any``: one of `rules.coherence_fields`."""
+SECURITY: Final = 23
+"""Likewise: one of `rules.security_headers`."""
 
 _REQUEST_NAMES: Final = FieldNames(
     {
@@ -88,7 +91,8 @@ _RESPONSE_NAMES: Final = FieldNames(
         b"connection": CONNECTION, b"content-length": CONTENT_LENGTH, b"date": DATE,
         b"transfer-encoding": TRANSFER_ENCODING,
     }
-    | dict.fromkeys(sorted(INTERNAL_NAMES), INTERNAL),
+    | dict.fromkeys(sorted(INTERNAL_NAMES), INTERNAL)
+    | dict.fromkeys(sorted(SECURITY_NAMES), SECURITY),
     ENDING_IN_RESPONSES,
 )  # fmt: skip
 

@@ -21,6 +21,14 @@ _VALUE: Final = re.compile(r"[\x21-\x2b\x2d-\x3a\x3c-\x7e]+")  # no blank, ',' o
 _HASH: Final = re.compile(r"'sha(?:256|384|512)-[A-Za-z0-9+/_-]+={0,2}'")
 _NONE: Final = ("'none'",)
 FALLBACKS: Final = {"script-src": "default-src", "style-src": "default-src"}
+_STAND_INS: Final = {
+    "script-src-elem": ("script-src",),
+    "script-src-attr": ("script-src",),
+    "style-src-elem": ("style-src",),
+    "style-src-attr": ("style-src",),
+    "worker-src": ("child-src", "script-src"),
+    "frame-src": ("child-src",),
+}
 UNSAFE: Final = frozenset(("'unsafe-inline'", "'unsafe-eval'", "*", "http:", "https:", "data:"))
 """Sources that let a script of anybody's run."""
 
@@ -106,10 +114,25 @@ def is_as_strict(own: Directives, policy: Directives) -> bool:
         if not name.endswith("-src") and not set(allowed) <= set(values) and allowed != _NONE:
             # Flags and sandboxes: one that is left out is one restriction less.
             return False
-    if "script-src" not in policy:
-        scripts = own.get("script-src", ())
-        allowed = policy.get("default-src", ())
-        return all(each in allowed or _HASH.fullmatch(each) is not None for each in scripts) and (
-            not UNSAFE.intersection(scripts)
-        )
-    return True
+    return all(
+        _is_within(name, values, policy)
+        for name, values in own.items()
+        if name not in policy and name.endswith(("-src", "-src-elem", "-src-attr"))
+    )
+
+
+def _is_within(name: str, values: tuple[str, ...], policy: Directives) -> bool:
+    """Tell whether a fetch directive that a policy does not name allows no more than it does.
+
+    What stands in for it there is that of ``_STAND_INS``, in their order (section 6.8.3).
+    """
+    is_script = name.startswith("script-src")
+    stand_ins = (*_STAND_INS.get(name, ()), "default-src")
+    allowed = next((policy[each] for each in stand_ins if each in policy), None)
+    if allowed is None:
+        return not is_script or not UNSAFE.intersection(values)
+    may_hash = is_script or name.startswith("style-src")
+    return not (is_script and UNSAFE.intersection(values)) and all(
+        each in allowed or each == "'none'" or (may_hash and _HASH.fullmatch(each) is not None)
+        for each in values
+    )

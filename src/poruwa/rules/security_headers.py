@@ -20,12 +20,30 @@ from ipaddress import ip_address
 from typing import Final
 
 from poruwa.config.model_security import Headers
-from poruwa.rules.csp import is_as_strict, parse_csp
+from poruwa.rules.csp import is_as_strict, parse_csp, serialize_csp
 
 HSTS: Final = b"strict-transport-security"
 CSP: Final = b"content-security-policy"
 ENDPOINTS: Final = b"reporting-endpoints"
 REPORT_GROUP: Final = "default"
+REPORTS_PATH: Final = "/_poruwa/reports"
+SECURITY_NAMES: Final = frozenset(
+    (
+        b"x-content-type-options",
+        b"x-frame-options",
+        b"x-xss-protection",
+        b"referrer-policy",
+        b"permissions-policy",
+        b"cross-origin-opener-policy",
+        b"cross-origin-embedder-policy",
+        b"cross-origin-resource-policy",
+        CSP,
+        ENDPOINTS,
+        HSTS,
+    )
+)
+"""Of all fields that a policy can state."""
+_REPORTING: Final[tuple[str, ...]] = ("report-to", "report-uri")
 
 # From the strictest on; what is in none of these lists is less strict than all that is.
 _ORDERS: Final[Mapping[bytes, tuple[str, ...]]] = {
@@ -135,17 +153,7 @@ def combine(name: bytes, own: str, policy: str) -> tuple[str, ...]:
     if own == policy:
         return (policy,)
     if name == CSP:
-        try:
-            own_directives = parse_csp(own)
-        except ValueError:
-            return (policy,)
-        # Reporting restricts nothing.
-        wanted = {
-            each: values
-            for each, values in parse_csp(policy).items()
-            if each not in ("report-to", "report-uri")
-        }
-        return (own,) if is_as_strict(own_directives, wanted) else (own, policy)
+        return _combined_csp(own, policy)
     if name == HSTS:
         return (own,) if _hsts_strength(own) > _hsts_strength(policy) else (policy,)
     if name == b"permissions-policy":
@@ -159,6 +167,34 @@ def combine(name: bytes, own: str, policy: str) -> tuple[str, ...]:
         return (policy,)
     wanted_rank = order.index(policy.lower()) if policy.lower() in order else len(order)
     return (own,) if order.index(given) < wanted_rank else (policy,)
+
+
+def _combined_csp(own: str, policy: str) -> tuple[str, ...]:
+    """Return the policies that a browser is to enforce, all of them.
+
+    Where the page's own suffices, it reports to where the site's does, unless it says where itself:
+    reporting restricts nothing.
+
+    Args:
+        own: one or more, separated by commas (CSP section 2.2.2); what is none is left out.
+    """
+    wanted = dict(parse_csp(policy))
+    reporting = {each: wanted.pop(each) for each in _REPORTING if each in wanted}
+    stated: list[str] = []
+    is_enough = False
+    for text in map(str.strip, own.split(",")):
+        try:
+            directives = parse_csp(text)
+        except ValueError:
+            continue
+        if not directives:
+            continue
+        if not is_enough and is_as_strict(directives, wanted):
+            is_enough = True
+            if reporting and not any(each in directives for each in _REPORTING):
+                text = f"{text.rstrip('; ')}; {serialize_csp(reporting)}"
+        stated.append(text)
+    return tuple(stated) if is_enough else (*stated, policy)
 
 
 def is_hsts_host(domain: str) -> bool:
