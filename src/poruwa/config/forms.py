@@ -111,7 +111,8 @@ def _split_url(text: str) -> SplitResult:
 
 def _check_url(text: str) -> None:
     parts = _split_url(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or " " in text:
+    is_printable = re.search(r'[\x00-\x20"<>\x7f]', text) is None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_printable:
         raise ValueError(f'{text!r} is not a URL; write e.g. "https://example.lk/path"')
 
 
@@ -154,6 +155,7 @@ def _check_redirect(text: str) -> None:
         raise ValueError(f"{text!r} holds white space or a control character; percent-encode it")
 
 
+_PERMISSION = r"[a-z-]+=(?:\*|self|\([A-Za-z0-9 \":/.*_-]*\))"
 _HASH_KEY = rf"client|path|(?:header|cookie):{_TOKEN}"
 _REFERRER_POLICIES = (
     "no-referrer",
@@ -236,6 +238,11 @@ FORMS: dict[str, Form] = {
     "frame-options": _one_of("DENY", "SAMEORIGIN"),
     "xss-protection": _one_of("0", "1; mode=block"),
     "referrer-policy": _one_of(*_REFERRER_POLICIES),
+    "permissions-policy": _pattern(
+        rf"{_PERMISSION}(?:, *{_PERMISSION})*",
+        "a list of features, each with who may use it",
+        '"camera=(), geolocation=(self)"',
+    ),
     "coop": _one_of("same-origin", "same-origin-allow-popups", "unsafe-none"),
     "coep": _one_of("require-corp", "credentialless", "unsafe-none"),
     "corp": _one_of("same-origin", "same-site", "cross-origin"),

@@ -169,7 +169,8 @@ class Headers:
         ),
     ] = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     permissions_policy: Annotated[
-        str | None, Setting(why="What the site does not use, nobody may.")
+        str | None,
+        Setting(form="permissions-policy", why="What the site does not use, nobody may."),
     ] = "camera=(), microphone=(), geolocation=(), payment=()"
     cross_origin_opener_policy: Annotated[
         str | None, Setting(form="coop", why="Keeps other windows out.")

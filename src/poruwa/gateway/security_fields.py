@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from poruwa.gateway.error_pages import ErrorFields
-from poruwa.rules.security_headers import REPORTS_PATH, SecurityFields
+from poruwa.rules.own_paths import REPORTS_PATH
+from poruwa.rules.security_headers import SecurityFields
 
 if TYPE_CHECKING:
     from poruwa.config.model import Headers, Policy, Route
@@ -46,4 +47,4 @@ def _report_path(section: Headers) -> str | None:
     """Return where violations are reported to; None without a policy that could be violated."""
     if section.content_security_policy is None:
         return section.report_to
-    return section.report_to or REPORTS_PATH
+    return section.report_to or REPORTS_PATH.decode()

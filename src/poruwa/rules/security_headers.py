@@ -26,7 +26,6 @@ HSTS: Final = b"strict-transport-security"
 CSP: Final = b"content-security-policy"
 ENDPOINTS: Final = b"reporting-endpoints"
 REPORT_GROUP: Final = "default"
-REPORTS_PATH: Final = "/_poruwa/reports"
 SECURITY_NAMES: Final = frozenset(
     (
         b"x-content-type-options",
