@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("security_checks",)  # in tests/: says which of them a run has shown
+
 _COMPILE = Path(__file__).parent / "tools" / "compile.py"
 
 settings.register_profile("default", deadline=None)  # machines are noisy: no timed assertions
