@@ -87,6 +87,7 @@ def gateway(
     source = PolicySource(
         read=read,
         access_log=lambda wanted: access_log_target(access_log, wanted),
+        reports=reports_target(state, is_alone=policy is None),
         configure_logging=lambda wanted: configure_logging(
             log_format=log_format or wanted.logs.format, level=wanted.logs.level
         ),
@@ -121,6 +122,15 @@ def read_policy(
     else:
         policy = with_upstreams(load_policy(path, environ=os.environ), upstreams)
     return with_workers(with_admin(with_listen(policy, listen), admin), workers)
+
+
+def reports_target(state: Path | None, *, is_alone: bool) -> str:
+    """Return where browsers' reports go: a folder, ``-`` to count them only, "" to take none."""
+    from poruwa.observe.report_store import FOLDER
+
+    if is_alone:
+        return ""
+    return "-" if state is None else str((state / FOLDER).absolute())
 
 
 def access_log_target(option: str | None, policy: Policy) -> str:

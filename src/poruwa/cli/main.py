@@ -20,6 +20,7 @@ from poruwa.cli.gateway import gateway
 from poruwa.cli.instances import add, drain, remove, undrain, weight
 from poruwa.cli.keys import app as keys_app
 from poruwa.cli.reload import reload, upgrade
+from poruwa.cli.reports import reports
 from poruwa.cli.status import status
 from poruwa.cli.up import up
 from poruwa.errors import FAILURE_PREFIX, PoruwaError
@@ -58,6 +59,7 @@ app.command()(explain)
 app.command()(cache)
 app.command()(purge)
 app.command("audit")(audit_site)
+app.command()(reports)
 for verb in (reload, upgrade, add, remove, drain, undrain, weight):
     app.command()(verb)
 app.add_typer(config_app, name="config")

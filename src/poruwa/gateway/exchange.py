@@ -64,6 +64,8 @@ class Exchange:
         "_body",
         "_body_bytes",
         "_body_complete",
+        "_body_taker",
+        "_body_taker_bytes",
         "_chunked_to_client",
         "_client_blocked",
         "_close_delimited",
@@ -176,6 +178,8 @@ class Exchange:
         self._body: list[bytes] | None = [] if framing else _NO_BODY
         self._body_bytes = 0
         self._body_complete = framing == 0
+        self._body_taker: Callable[[Exchange, bytes], None] | None = None
+        self._body_taker_bytes = 0
         self._chunked_to_client = False
         self._close_delimited = False
         self._client_blocked = False
@@ -214,6 +218,19 @@ class Exchange:
         self.keep_alive = self.keep_alive and keep_alive
         head = self._own_head(status, fields, len(body))
         self._write_last(status, head if self.method == b"HEAD" else head + body)
+
+    def take_body(self, taker: Callable[[Exchange, bytes], None], *, most_bytes: int) -> None:
+        """Have ``taker`` answer, who is called with the whole body once it is here.
+
+        A body of more than ``most_bytes`` is refused instead.
+        """
+        if self._body_complete:
+            taker(self, b"")
+            return
+        self._body_taker = taker
+        self._body_taker_bytes = most_bytes
+        if self.head.expect is not None and self.head.minor_version:
+            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer_by(self, sender: Sender) -> None:
         """Leave the answer to ``sender``: it calls ``begin_answer`` and ``on_body``, or fails.
@@ -428,6 +445,9 @@ class Exchange:
         limit = self.route.body_bytes
         if limit and self._body_bytes > limit:
             self.client.refuse(RefusalReason.BODY_TOO_LARGE)
+            return
+        if self._body_taker is not None:
+            self._gather_body(data, complete=complete)
             return
         if self._body is not None:
             if data:
@@ -672,6 +692,17 @@ class Exchange:
             self.client.pause_reading()
 
     # Inside.
+
+    def _gather_body(self, data: bytes, *, complete: bool) -> None:
+        if self._body_bytes > self._body_taker_bytes:
+            self.client.refuse(RefusalReason.BODY_TOO_LARGE)
+            return
+        gathered, taker = self._body, self._body_taker
+        assert gathered is not None
+        assert taker is not None
+        gathered.append(data)
+        if complete:
+            taker(self, b"".join(gathered))
 
     def _send_body(self, data: bytes, *, complete: bool) -> None:
         connection = self._connection

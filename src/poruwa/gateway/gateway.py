@@ -30,6 +30,7 @@ from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.read_your_writes import ReadYourWrites
+from poruwa.gateway.reports import BrowserReports
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.gateway.siblings import Siblings
@@ -65,6 +66,8 @@ class Gateway:
         loop: asyncio.AbstractEventLoop,
         access_log: AccessLog | None,
         folder: Path,
+        takes_reports: bool = False,
+        reports_folder: Path | None = None,
     ) -> None:
         self.loop = loop
         self.loop_time = loop.time  # looked up once, not for every request
@@ -81,6 +84,8 @@ class Gateway:
         self.trusted = TrustedNetworks(policy.trust.proxies)
         self.metrics = GatewayMetrics()
         self.counts = self.metrics.counts
+        # Of browsers; None where no policy has any sent here.
+        self.reports = BrowserReports(self.metrics, reports_folder) if takes_reports else None
         self.random = RandomIds()
         self.new_request_id = self.random.request_id
         self.access_log = access_log
@@ -275,6 +280,8 @@ class Gateway:
         self.routes.learn_patience(now)
         if self.siblings is not None:
             self.siblings.observe_changes()
+        if self.reports is not None:
+            self.reports.tick(now)
         if self.access_log is not None:
             self.access_log.tick(now)
             dropped = self.access_log.dropped_lines - self._dropped_lines

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from poruwa.config.model import Policy, Route
+from poruwa.gateway.reports import take_report
 from poruwa.net.head import COOKIE
 from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES
 from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
@@ -164,12 +165,6 @@ def answer_own_path(exchange: Exchange) -> bool:
             return False
     if exchange.path == REPORTS_PATH and exchange.method == b"POST":
         return take_report(exchange)
-    _refuse(exchange, 404, "internal-path")
-    return True
-
-
-def take_report(exchange: Exchange) -> bool:
-    """Take a browser's report; nothing takes any yet."""
     _refuse(exchange, 404, "internal-path")
     return True
 

@@ -82,6 +82,7 @@ class Worker:
         self._generation: int = arguments.generation
         self._bus_fd: int = arguments.bus_fd
         self._access_log_path: str = arguments.access_log
+        self._reports: str = arguments.reports
         self._sockets = {
             name: socket.socket(fileno=int(fd))
             for name, fd in (pair.split("=") for pair in arguments.listen_fds.split(","))
@@ -187,6 +188,8 @@ class Worker:
             loop=loop,
             access_log=self._open_access_log(),
             folder=Path.cwd(),
+            takes_reports=bool(self._reports),
+            reports_folder=None if self._reports in ("", "-") else Path(self._reports),
         )
         self._acceptors = [
             Acceptor(gateway, listener, self._sockets[listener.name], self._shared, self._index)
@@ -264,6 +267,8 @@ class Worker:
                     await gateway.cache.coherence.close()
         if gateway.access_log is not None:
             gateway.access_log.close()
+        if gateway.reports is not None:
+            gateway.reports.close()
 
 
 def _limit_idleness(gateway: Gateway, seconds: float) -> None:
@@ -284,6 +289,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--bus-fd", type=int, required=True)
     parser.add_argument("--listen-fds", required=True)
     parser.add_argument("--access-log", default="")
+    parser.add_argument("--reports", default="")
     options = parser.parse_args(arguments)
     _keep_freed_memory()
     configure_logging()

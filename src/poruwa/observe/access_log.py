@@ -142,7 +142,7 @@ class AccessLog:
             # In the thread and before each write: a stat may hang just as a write may.
             with contextlib.suppress(PoruwaError):
                 self._follow()
-            _write_all(self._file, data)
+            write_all(self._file, data)
             self.failure = None
         except OSError as error:  # full disk, closed pipe: the gateway goes on without
             self.failure = error
@@ -176,7 +176,7 @@ class AccessLog:
             ) from error
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         written = os.write(file, view)  # of its own: compiled, a slice evaluates its start twice

@@ -90,6 +90,7 @@ class MetricsSnapshot(msgspec.Struct, kw_only=True):
     unsure_seconds: dict[str, float] = {}
     sure: dict[str, int] = {}  # processes that cannot have missed a change
     fills_refused: dict[str, dict[str, int]] = {}  # of the gateway's cache, by class and reason
+    reports: dict[str, dict[str, int]] = {}  # of browsers, by kind and directive
     in_flight: dict[str, int] = {}
     connections: dict[str, int] = {}
     waiting: dict[str, int] = {}
@@ -107,6 +108,7 @@ class GatewayMetrics:
         "_events",
         "_hedges",
         "_refusals",
+        "_reports",
         "_retries",
         "_started_at",
         "cache",
@@ -132,6 +134,7 @@ class GatewayMetrics:
         self._connects: dict[str, int] = {}
         self._connect_failures: dict[str, int] = {}
         self._events: dict[str, int] = {}
+        self._reports: dict[str, dict[str, int]] = {}
         self.cache: dict[str, dict[str, int]] = {}  # the cache's own counts
         self.cache_held: dict[str, int] = {}
         self.staleness: dict[str, list[float]] = {}
@@ -190,6 +193,11 @@ class GatewayMetrics:
         """Count something rarer by name: ``accepted``, ``upgraded``, ``log_dropped``."""
         self._events[event] = self._events.get(event, 0) + amount
 
+    def reported(self, kind: str, directive: str) -> None:
+        """Count a browser's report; both come out of ``rules.violation_report``'s lists."""
+        counts = self._reports.setdefault(kind, {})
+        counts[directive] = counts.get(directive, 0) + 1
+
     def snapshot(self) -> bytes:
         """Return the state of all counters and gauges, for ``merge``."""
         return msgspec.msgpack.encode(
@@ -204,6 +212,7 @@ class GatewayMetrics:
                 connects=self._connects,
                 connect_failures=self._connect_failures,
                 events=self._events,
+                reports=self._reports,
                 cache=self.cache,
                 cache_held=self.cache_held,
                 staleness=self.staleness,
@@ -268,6 +277,7 @@ def without_gauges(snapshot: MetricsSnapshot) -> bytes:
             connects=snapshot.connects,
             connect_failures=snapshot.connect_failures,
             events=snapshot.events,
+            reports=snapshot.reports,
             cache=snapshot.cache,
             staleness=snapshot.staleness,
             unsure_seconds=snapshot.unsure_seconds,
@@ -348,6 +358,15 @@ def _traffic_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         for outcome, count in outcomes.items():
             cached.add_metric((data_class, outcome), count)
     yield cached
+    reports = CounterMetricFamily(
+        "poruwa_browser_reports",
+        "Violations and the like that browsers reported.",
+        labels=("kind", "directive"),
+    )
+    for kind, directives in snapshot.reports.items():
+        for directive, count in directives.items():
+            reports.add_metric((kind, directive), count)
+    yield reports
     gauges = (
         ("poruwa_in_flight", "Requests in flight.", "instance", snapshot.in_flight),
         ("poruwa_connections", "Client connections.", "state", snapshot.connections),
@@ -453,6 +472,8 @@ def _add_counters(
     _add(total.events, one.events)
     for data_class, outcomes in one.cache.items():
         _add(total.cache.setdefault(data_class, {}), outcomes)
+    for kind, directives in one.reports.items():
+        _add(total.reports.setdefault(kind, {}), directives)
     for data_class, reasons in one.fills_refused.items():
         _add(total.fills_refused.setdefault(data_class, {}), reasons)
     for layer, values in one.staleness.items():

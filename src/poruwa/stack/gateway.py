@@ -232,6 +232,7 @@ class GatewayControl:
         return WorkerSettings(
             configure=Configure(encode_policy(policy), wanted.topology),
             access_log=self._source.access_log(policy),
+            reports=self._source.reports,
             listeners=wanted.listeners,
             drain_seconds=policy.timeouts.drain_seconds,
         )

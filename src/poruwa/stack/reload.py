@@ -49,12 +49,14 @@ class PolicySource:
     Attributes:
         read: returns the policy as it is on disk now; raises ConfigError.
         access_log: returns where its access log goes, as workers are told.
+        reports: where browsers' reports go, as workers are told.
         configure_logging: writes log lines of this process as it says.
     """
 
     read: Callable[[], Policy]
     access_log: Callable[[Policy], str]
     configure_logging: Callable[[Policy], None]
+    reports: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@
     database/     the embedded database's files
     cache/, bus/  configuration (with its password, mode 0600) and files of the embedded Valkeys
     logs/         access log
+    reports/      what browsers reported (``observe.report_store``)
     run/          Unix sockets; elsewhere where the path would be too long for a socket
 
 The folder is for its owner only (0700): who can write a socket in it can answer for an instance.

@@ -76,12 +76,14 @@ class WorkerSettings:
     """What all workers of an epoch have in common.
 
     Attributes:
+        reports: folder for browsers' reports; "-" to count them only, "" to take none.
         drain_seconds: that a worker may take to end when the gateway stops.
     """
 
     configure: Configure
     listeners: Mapping[str, socket.socket]
     access_log: str
+    reports: str = ""
     drain_seconds: float
 
 
@@ -388,6 +390,7 @@ class WorkerGroup:
                 "--bus-fd", str(bus_fd),
                 "--listen-fds", describe_listeners(listeners),
                 "--access-log", settings.access_log,
+                "--reports", settings.reports,
             ),
             pass_fds=(
                 self._shared.fd, bus_fd, *(sock.fileno() for sock in listeners.values())
