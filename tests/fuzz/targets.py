@@ -38,6 +38,7 @@ from poruwa.rules.routing import RouteTable, normalise_path
 from poruwa.rules.session import Claims, decode_claims, encode_claims
 from poruwa.rules.token import Sealer
 from poruwa.rules.vary import best_language, parse_vary, preferred_codings, variant_key
+from poruwa.rules.violation_report import KINDS, MAX_REPORTS, clean_url, parse_reports
 
 
 class FindingError(AssertionError):
@@ -234,6 +235,26 @@ def csp(data: bytes) -> None:
         require(not is_as_strict({}, found), f"nothing is as strict as {text!r}")
 
 
+def violation_report(data: bytes) -> None:
+    """Whatever was reported is short, in one line, without secrets, under one of few labels."""
+    try:
+        found = parse_reports(data)
+    except ValueError:
+        return
+    require(len(found) <= MAX_REPORTS, f"{len(found)} reports")
+    for each in found:
+        require(each.kind in KINDS or each.kind == "other", f"kind {each.kind!r}")
+        require(re.fullmatch("[a-z-]{1,30}", each.label) is not None, f"label {each.label!r}")
+        for text in (each.directive, each.page, each.blocked, each.source, each.sample):
+            plain = text.replace("\u200c", "").replace("\u200d", "")
+            require(len(text) <= 220 and (not plain or plain.isprintable()), f"text {text!r}")
+        for url in (each.page, each.blocked, each.source):
+            require("?" not in url and "#" not in url, f"query in {url!r}")
+            require(clean_url(url) == url or url == each.source, f"{url!r} is not clean")
+            authority = re.match(r"(?:[a-z][a-z0-9+.-]*:)?[/\\]{2,}([^/\\]*)", url)
+            require(authority is None or "@" not in authority[1], f"user in {url!r}")
+
+
 # Cookies, paths, log lines.
 
 _COOKIE = b"__Host-Http-WEDDINGLK_SESSION"
@@ -399,6 +420,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "token": token,
     "csrf-token": csrf_token,
     "csp": csp,
+    "violation-report": violation_report,
     "path": path,
     "log-line": log_line,
     "directives": directives,
@@ -419,6 +441,7 @@ MODULES = (
     "poruwa.rules.routing",
     "poruwa.rules.session",
     "poruwa.rules.token",
+    "poruwa.rules.violation_report",
     "poruwa.observe.access_line",
     "poruwa.rules.cache_control",
     "poruwa.rules.cache_groups",
@@ -478,6 +501,14 @@ SEEDS: dict[str, list[bytes]] = {
         b"default-src 'none'; script-src 'self' 'sha256-x'; base-uri 'none'\x1ealert(1)",
         b"frame-ancestors 'none';; upgrade-insecure-requests; default-src *",
         b"require-trusted-types-for 'script'; trusted-types none; report-to a\x1e",
+    ],
+    "violation-report": [
+        b'[{"type":"csp-violation","url":"https://u:p@a.test/b?c#d","body":{"sourceFile":"x:y",'
+        b'"effectiveDirective":"img-src","lineNumber":3,"columnNumber":4,"sample":"a\\u001b"}}]',
+        b'{"csp-report":{"violated-directive":"img-src *","blocked-uri":"//u:p@a.test",'
+        b'"document-uri":"https://a.test/?b","source-file":"data:x","script-sample":"\\u200d"}}',
+        b'[{"type":"coep","body":{"type":"corp","blockedURL":" \\\\\\\\a@b"}}]',
+        b"[" * 2000,
     ],
     "path": [
         b"/venues/v-1/reviews",
