@@ -160,6 +160,13 @@ def clean_url(url: str) -> str:
     A word without a colon (``inline``) stays.
     """
     text = clean_text(re.split(r"[?#]", url, maxsplit=1)[0], len(url)).strip()
+    # Again, until nothing goes: what is left may read as something else with a user.
+    while (shorter := _without_user(text)) != text:
+        text = shorter
+    return text
+
+
+def _without_user(text: str) -> str:
     found = _URL.fullmatch(text)
     assert found is not None  # everything is optional, and the text has no line ends
     scheme, slashes, authority, path = found.groups(default="")
@@ -167,7 +174,7 @@ def clean_url(url: str) -> str:
         return f"{scheme.lower()}:"[:_URL_CHARACTERS]
     authority = authority.rpartition("@")[2]
     start = f"{scheme.lower()}:{slashes}" if scheme else slashes
-    return f"{start}{authority}{path}"[:_URL_CHARACTERS]
+    return f"{start}{authority}{path}"[:_URL_CHARACTERS].strip()
 
 
 def clean_text(text: str, characters: int) -> str:
