@@ -50,6 +50,12 @@ _FURTHER = """
 [cookies.named.theme]
 max_age = "365d"
 http_only = false
+
+[[routes]]
+name = "json-door"
+path = "/doors/json"
+pool = "app"
+accepts = ["application/json"]
 """
 
 

@@ -166,6 +166,29 @@ def test_8_a_malformed_cookie_leaves_its_neighbours_alone(
     assert user_of(stack, pair + b"; " + malformed) == USER
 
 
+@pytest.mark.check(9)
+@pytest.mark.parametrize(
+    "planted",
+    ["; ".join(f"c{n}=x" for n in range(181)), "; ".join(f"c{n}={'x' * 4000}" for n in range(5))],
+    ids=["181 cookies", "20 KB"],
+)
+@pytest.mark.parametrize("path", ["/", "/doors/me", "/_poruwa/session", "/not-there"])
+def test_9_too_many_cookies_get_a_page_that_clears_them(
+    stack: TlsStack, planted: str, path: str
+) -> None:
+    """ASVS 4.2.5: a sibling host can lock nobody out for longer than one page."""
+    answer = stack.get(path, fields={"Cookie": planted, "Accept": "text/html"})
+    assert answer.status_code == 431
+    assert answer.headers["clear-site-data"] == '"cookies"'
+    assert answer.headers["cache-control"] == "no-store"
+    assert "load the page again" in answer.text
+    with stack.raw() as client:  # several lines are one field
+        lines = "".join(f"Cookie: {each}\r\n" for each in planted.split("; ")[:60])
+        split = client.get(path, lines if "x" * 100 in planted else f"Cookie: {planted}\r\n")
+    assert split.status == 431
+    assert stack.get("/").status_code == 200
+
+
 @pytest.mark.check(10)
 def test_10_the_affinity_cookie_says_nothing_of_the_instance(stack: TlsStack, token: str) -> None:
     def cookies(response: httpx.Response) -> list[str]:

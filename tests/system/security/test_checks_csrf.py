@@ -111,6 +111,23 @@ def test_34_no_field_makes_another_method_of_it(stack: TlsStack, token: str, nam
 
 
 @pytest.mark.check(34)
+@pytest.mark.parametrize(
+    "stated",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+     "text/plain; application/json", "application/jsonp", "application/json, text/plain", None],
+)  # fmt: skip
+def test_34_a_json_route_takes_json_alone(stack: TlsStack, token: str, stated: str | None) -> None:
+    """ASVS 3.5.2: what a form of another site can send without asking is no JSON."""
+    own = {"Origin": stack.origin}
+    said = own if stated is None else {**own, "Content-Type": stated}
+    body = b'{"a": 1}'
+    assert stack.post("/doors/json", token, said, content=body).status_code == 415
+    for good in ("application/json", "application/json; charset=utf-8", "Application/JSON"):
+        answer = stack.post("/doors/json", token, {**own, "Content-Type": good}, content=body)
+        assert answer.text == "noted 8 by POST"
+
+
+@pytest.mark.check(34)
 def test_34_no_get_changes_anything(stack: TlsStack, token: str) -> None:
     for path in ("/doors/sign-out", "/doors/sign-in?user=x", "/doors/end?user=x", "/doors/prove"):
         answer = stack.get(path, token)
