@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from poruwa.app.http_transport import BalancedTransport
     from poruwa.app.instance import InstanceState, InstanceStatus
     from poruwa.app.lease import Lease
+    from poruwa.app.limits import Limiter
     from poruwa.app.load_balancer import LoadBalancer
     from poruwa.app.platform import Platform
     from poruwa.app.security.middleware import SecurityMiddleware
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         WriteUnacknowledged,
     )
     from poruwa.rules.change import Change
+    from poruwa.rules.rate_limit import Decision
     from poruwa.stores.change_leases import Acknowledgement
     from poruwa.stores.tally import Tally
 
@@ -48,6 +50,7 @@ __all__ = [
     "CacheOptions",
     "Change",
     "ConfigError",
+    "Decision",
     "Ejection",
     "EnhancedCacheManager",
     "Health",
@@ -55,6 +58,7 @@ __all__ = [
     "InstanceState",
     "InstanceStatus",
     "Lease",
+    "Limiter",
     "LoadBalancer",
     "Platform",
     "PoruwaError",
@@ -91,6 +95,7 @@ _HOMES = {
     "CacheHeadersMiddleware": "poruwa.app.cache_headers",
     "CacheOptions": "poruwa.app.cache.enhanced",
     "ConfigError": "poruwa.errors",
+    "Decision": "poruwa.rules.rate_limit",
     "Ejection": "poruwa.config.model",
     "EnhancedCacheManager": "poruwa.app.cache.enhanced",
     "Health": "poruwa.config.model",
@@ -98,6 +103,7 @@ _HOMES = {
     "InstanceState": "poruwa.app.instance",
     "InstanceStatus": "poruwa.app.instance",
     "Lease": "poruwa.app.lease",
+    "Limiter": "poruwa.app.limits",
     "LoadBalancer": "poruwa.app.load_balancer",
     "Platform": "poruwa.app.platform",
     "PoruwaError": "poruwa.errors",

@@ -36,6 +36,7 @@ from poruwa.app.cache.local_changes import LocalChanges
 from poruwa.app.cache.manager import CacheManager
 from poruwa.app.cache.metrics_page import MetricsPage, platform_metrics
 from poruwa.app.cache_headers import CacheHeadersMiddleware
+from poruwa.app.limits import Limiter, Limits
 from poruwa.app.security.devices import CLASS as DEVICE_CLASS
 from poruwa.app.security.devices import Device
 from poruwa.app.security.people import People
@@ -96,6 +97,8 @@ class Platform:
         self._cache_store = store_from_environment(stores.cache, CACHE_URL, environ)
         self._bus_store = store_from_environment(stores.bus, BUS_URL, environ)
         self._is_used = False
+        namespace = stores.coherence.namespace
+        self._limits = Limits(policy.rate_limits, self._bus_store, namespace)
         self._people = People(
             policy,
             environ=environ,
@@ -156,6 +159,14 @@ class Platform:
     def cookies(self) -> Mapping[str, CookieForm]:
         """How the cookies of ``[cookies.named]`` are set and cleared, by their names there."""
         return self._people.cookies
+
+    def limiter(self, name: str) -> Limiter:
+        """Return the limit ``[rate_limits.NAME]``, for the app to count by what only it knows.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return self._limits.limiter(name)
 
     def cached(
         self,
@@ -320,7 +331,8 @@ class Platform:
                 await layers.shared.start()
             if self.log is not None:
                 await self.log.start()
-            yield self
+            async with self._limits.running():
+                yield self
         finally:
             await layers.close()
             try:
@@ -388,6 +400,7 @@ class Platform:
             "position": self._layers.log.position,
             "is_sure": self._layers.is_sure(),
             "sessions": self._people.stats(),
+            "limits": self._limits.stats(),
         }
 
     def metrics(self) -> bytes:

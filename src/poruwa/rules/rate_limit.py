@@ -68,25 +68,27 @@ def decide(quota: Quota, arrival: float, now: float, *, cost: int = 1) -> Decisi
         cost: 1 or more; more than the burst is never taken.
     """
     interval = quota.interval_seconds
-    tolerance = interval * quota.burst
     moved = max(arrival, now) + interval * cost
-    earliest = moved - tolerance
     # A thousandth of an interval forgives what sums of binary fractions lose.
-    if earliest > now + interval / 1000:
-        waiting = max(arrival - now, 0.0)
-        return Decision(
-            is_allowed=False,
-            arrival=arrival,
-            remaining=_whole((tolerance - waiting) / interval),
-            retry_seconds=earliest - now,
-            reset_seconds=waiting,
-        )
+    is_allowed = moved - interval * quota.burst <= now + interval / 1000
+    return outcome(quota, moved if is_allowed else arrival, now, cost=cost, is_allowed=is_allowed)
+
+
+def outcome(quota: Quota, arrival: float, now: float, *, cost: int, is_allowed: bool) -> Decision:
+    """Return what is to be said of a request that was decided on, perhaps elsewhere.
+
+    Args:
+        arrival: the TAT after it.
+    """
+    interval = quota.interval_seconds
+    tolerance = interval * quota.burst
+    waiting = max(arrival - now, 0.0)
     return Decision(
-        is_allowed=True,
-        arrival=moved,
-        remaining=_whole((tolerance - (moved - now)) / interval),
-        retry_seconds=0.0,
-        reset_seconds=moved - now,
+        is_allowed=is_allowed,
+        arrival=arrival,
+        remaining=_whole((tolerance - waiting) / interval),
+        retry_seconds=0.0 if is_allowed else max(waiting + interval * cost - tolerance, 0.0),
+        reset_seconds=waiting,
     )
 
 
