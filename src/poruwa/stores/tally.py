@@ -75,9 +75,13 @@ class Tally:
         Args:
             collect: called before each time to add what was counted elsewhere.
         """
+        task = asyncio.current_task()
+        assert task is not None
         try:
             await self.carry()
-            while True:
+            # A client's own time-out can take the cancellation's place, and end as an error of the
+            # store; asked here, it is not lost.
+            while not task.cancelling():
                 await asyncio.sleep(every_seconds)
                 if collect is not None:
                     collect(self)
