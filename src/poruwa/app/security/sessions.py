@@ -247,8 +247,10 @@ class Sessions:
         For a new password or second factor, an account that is closed, and "sign out everywhere".
         Whoever shall stay signed in begins a new session after it. Raises as ``end``.
         """
-        # Also those that another instance, whose clock is ahead, has begun before.
-        up_to = int(self._clock()) + SKEW_SECONDS
+        # Also those that another instance, whose clock is ahead, has begun before; and one that
+        # began right after the last time, which is dated one second past that moment.
+        moment = await self.revocations.moment_of(user_id)
+        up_to = max(int(self._clock()) + SKEW_SECONDS, moment + 1)
         await self.revocations.revoke_user(
             user_id, up_to=up_to, ends=up_to + self.rules.longest_seconds
         )
