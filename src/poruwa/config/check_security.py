@@ -24,10 +24,6 @@ def check_security(policy: Policy, findings: Findings) -> None:
         if route.headers is not None:
             _check_headers(route.headers, ("routes", index, "headers"), findings)
     _check_sign_in(policy, findings)
-    used = {route.rate_limit for route in policy.routes}
-    for limit in policy.rate_limits:
-        if limit.name not in used:
-            findings.warn(("rate_limits", limit.name), "no route names this limit")
 
 
 def _check_cookies(policy: Policy, findings: Findings) -> None:

@@ -36,14 +36,20 @@ def package_of(import_path: str) -> str:
 
 
 def application_environment(
-    policy: Policy, environ: Mapping[str, str], *, database_url: str, operator_token: str
+    policy: Policy,
+    environ: Mapping[str, str],
+    *,
+    database_url: str,
+    operator_token: str,
+    seed_password: str,
 ) -> dict[str, str]:
     """Return the environment of the application and its seed.
 
     Database, build and the operator's token go by names that begin with the package, in capitals:
     an application ``weddinglk.app:app`` finds ``WEDDINGLK_DATABASE_URL``, ``WEDDINGLK_BUILD`` and
-    ``WEDDINGLK_OPERATOR_TOKEN`` (one that is in ``environ`` already stays). What is the platform's
-    (policy, cache, bus) is in ``environ`` already: gateway and application share it.
+    ``WEDDINGLK_OPERATOR_TOKEN`` (one that is in ``environ`` already stays), its seed alike
+    ``WEDDINGLK_SEED_PASSWORD``. What is the platform's (policy, cache, bus) is in ``environ``
+    already: gateway and application share it.
 
     Raises:
         StackError: a package that is not installed.
@@ -55,6 +61,7 @@ def application_environment(
         environment[f"{prefix}_DATABASE_URL"] = database_url
         environment[f"{prefix}_BUILD"] = policy.site.build
         environment.setdefault(f"{prefix}_OPERATOR_TOKEN", operator_token)
+        environment.setdefault(f"{prefix}_SEED_PASSWORD", seed_password)
     return environment
 
 

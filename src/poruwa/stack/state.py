@@ -5,6 +5,7 @@
     runtime.json  what operators changed while it ran (``stack.kept_changes``)
     secrets       keys made on the first run, NAME=VALUE, mode 0600
     operator-token  made on the first run, mode 0600: who shows it may edit the site's data
+    seed-password  alike: of the accounts that the seed makes, to try the site with
     database/     the embedded database's files
     cache/, bus/  configuration (with its password, mode 0600) and files of the embedded Valkeys
     logs/         access log
@@ -34,10 +35,12 @@ from poruwa.errors import StackError
 from poruwa.units import format_size
 
 OPERATOR_TOKEN = "operator-token"  # noqa: S105 -- the name of a file
+SEED_PASSWORD = "seed-password"  # noqa: S105 -- alike
 LEAST_FREE_BYTES = 200 * 1024 * 1024  # the first seeding writes about half of it
 # sun_path holds 108 bytes (unix(7)); the longest name below the folder takes about ten.
 _SOCKET_FOLDER_BYTES = 88
 _SECRET_BYTES = 32
+_PASSWORD_BYTES = 12  # 16 characters, which somebody types
 _ACCESS_LOG_BYTES = 64 * 1024 * 1024
 
 
@@ -79,11 +82,18 @@ class StateFolder:
         Raises:
             StackError: the file cannot be written.
         """
-        token = self.recall(OPERATOR_TOKEN)
-        if token is None:
-            token = secrets.token_urlsafe(_SECRET_BYTES)
-            self.remember(OPERATOR_TOKEN, token)
-        return token
+        return self._made_once(OPERATOR_TOKEN, _SECRET_BYTES)
+
+    def seed_password(self) -> str:
+        """Return the password of ``seed-password``, made on the first run; raises alike."""
+        return self._made_once(SEED_PASSWORD, _PASSWORD_BYTES)
+
+    def _made_once(self, name: str, size: int) -> str:
+        value = self.recall(name)
+        if value is None:
+            value = secrets.token_urlsafe(size)
+            self.remember(name, value)
+        return value
 
     def remember(self, name: str, value: object) -> None:
         """Keep a small value over runs."""

@@ -203,6 +203,7 @@ class Stack:
             self._environ,
             database_url=self._database_url,
             operator_token=state.operator_token(),
+            seed_password=state.seed_password(),
         )
         filled = asyncio.Event()
         async with asyncio.TaskGroup() as group:
