@@ -16,6 +16,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +24,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
-from poruwa import Platform, Writes
+from poruwa import Platform, Session, Writes
 from weddinglk.catalogue import Catalogue
 from weddinglk.database import open_database
 from weddinglk.demand import Demand
@@ -31,9 +32,25 @@ from weddinglk.documents import Document
 from weddinglk.editor import Editor, Transactions
 from weddinglk.local_writes import LocalWrites
 from weddinglk.midnight import declare_days_over
-from weddinglk.web import api, compare, discovery, editing, home, pictures, search, vendors, venues
+from weddinglk.people.accounts import Accounts
+from weddinglk.people.guessing import Guessing
+from weddinglk.web import (
+    account,
+    api,
+    compare,
+    discovery,
+    editing,
+    home,
+    pictures,
+    search,
+    shortlist,
+    sign_in,
+    vendors,
+    venues,
+)
 from weddinglk.web.errors import on_database_failure, on_failure, on_http_exception
 from weddinglk.web.language import LanguageMiddleware
+from weddinglk.web.private import WrongForm, on_wrong_form
 from weddinglk.web.problem import describe_problems, on_invalid_request
 from weddinglk.web.site import build_site
 
@@ -92,6 +109,12 @@ def create_app(
                 catalogue,
                 Editor(database, transactions),
                 demand,
+                Accounts(database, transactions, platform),
+                guessing=Guessing(
+                    platform.limiter("sign-in-account"), platform.limiter("sign-in-source")
+                ),
+                sessions=lambda: platform.sessions,
+                cookies=platform.cookies,
                 build=build,
                 public_url=public_url,
                 operator_token=operator_token,
@@ -121,15 +144,21 @@ def create_app(
         redirect_slashes=False,  # Starlette's redirect would lose the language prefix
     )
     # Plain Starlette routes: pages have no use for FastAPI's validation and pay nothing for it.
-    for noun in (discovery, pictures, home, venues, vendors, search, compare):
+    shared = (discovery, pictures, home, venues, vendors, search, compare)
+    for noun in (*shared, sign_in, account, shortlist):
         app.router.routes.extend(noun.routes)
     app.include_router(api.router)
     app.include_router(editing.router)
     describe_problems(app)
     app.add_middleware(LanguageMiddleware)
-    platform.install(app)  # the last added is the outermost
+
+    async def badges(session: Session) -> dict[str, Any]:
+        return await shortlist.badges_of(app.state.site, session)
+
+    platform.install(app, badges=badges)  # the last added is the outermost
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(WrongForm, on_wrong_form)
     app.add_exception_handler(PyMongoError, on_database_failure)
     app.add_exception_handler(Exception, on_failure)
     return app

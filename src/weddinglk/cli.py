@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from weddinglk.database import open_database
+from weddinglk.seed.accounts import create_account_indexes, seed_accounts
 from weddinglk.seed.generator import Size
 from weddinglk.seed.loader import Outcome, seed
 
@@ -40,13 +41,21 @@ def seed_command(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="The day the data is seen from."),
     ] = None,
+    password: Annotated[
+        str,
+        typer.Option(
+            envvar="WEDDINGLK_SEED_PASSWORD",
+            help="Of the accounts to try the site with; without one there are none.",
+        ),
+    ] = "",
 ) -> None:
     """Fill the database; does nothing if it is filled, completes what was interrupted."""
     day = anchor.date() if anchor else datetime.now(UTC).date().replace(day=1)
     console = Console(stderr=True)
+    size = Size.SMALL if small else Size.FULL
     started = time.monotonic()
     try:
-        outcome = asyncio.run(_seed(database_url, Size.SMALL if small else Size.FULL, day, console))
+        outcome = asyncio.run(_seed(database_url, size, day, password, console))
     except PyMongoError as error:
         reason = " ".join(str(error).split())[:200]
         console.print(
@@ -66,8 +75,11 @@ def main() -> None:
     app()
 
 
-async def _seed(url: str, size: Size, anchor: date, console: Console) -> Outcome:
+async def _seed(url: str, size: Size, anchor: date, password: str, console: Console) -> Outcome:
     async with open_database(url, max_pool_size=2, min_pool_size=0) as database:
+        await create_account_indexes(database)
+        if password:
+            await seed_accounts(database, password)
         with _Bar(console) if console.is_terminal else _Lines() as progress:
             return await seed(database, size=size, anchor=anchor, progress=progress)
 

@@ -152,5 +152,57 @@
       }, 180);
     });
   });
+
+  /* Who somebody is: pages of listings are everybody's, so a script asks, if this browser has signed in. */
+  const SIGNED_IN = "weddinglk.signed-in";
+  const hint = {
+    get: () => { try { return localStorage.getItem(SIGNED_IN) === "yes"; } catch { return true; } },
+    set: (yes) => { try { if (yes) localStorage.setItem(SIGNED_IN, "yes"); else localStorage.removeItem(SIGNED_IN); } catch { /* then each page asks */ } },
+  };
+  if (document.body.dataset.signedIn) hint.set(document.body.dataset.signedIn === "yes");
+  let person = null;
+  function showPerson(badges) {
+    const kept = badges?.listings || [];
+    all("[data-shortlist-count]").forEach((badge) => { badge.hidden = !kept.length; badge.textContent = kept.length; });
+    if (badges) all("[data-account]").forEach((link) => { link.setAttribute("href", link.dataset.account); find("span", link).textContent = badges.name; });
+    all("[data-heart]").forEach((heart) => {
+      const chosen = kept.includes(heart.dataset.heart);
+      if (badges) { heart.setAttribute("role", "button"); heart.setAttribute("aria-pressed", String(chosen)); }
+      find("span", heart).textContent = chosen ? heart.dataset.on : heart.dataset.off;
+    });
+  }
+  async function meet() {
+    try {
+      const response = await fetch("/_poruwa/session", { headers: { Accept: "application/json" } });
+      if (!response.ok) return;
+      const told = await response.json();
+      hint.set(told.signed_in);
+      person = told.signed_in ? told : null;
+      showPerson(person?.badges);
+    } catch { /* the page is complete without it */ }
+  }
+  if (hint.get()) meet();
+  addEventListener("pageshow", (event) => { if (event.persisted && hint.get()) meet(); });
+  async function turn(heart) {
+    const chosen = heart.getAttribute("aria-pressed") === "true";
+    try {
+      const response = await fetch(chosen ? "/shortlist/drop" : "/shortlist/keep", {
+        method: "POST",
+        headers: { Accept: "application/json", "X-CSRF-Token": person.csrf_token },
+        body: new URLSearchParams({ listing: heart.dataset.heart }),
+      });
+      if (response.status === 401) { location.assign(heart.href); return; }
+      if (!response.ok) throw new Error(String(response.status));
+      showPerson(await response.json());
+      announce(`${chosen ? announcer.dataset.dropped : announcer.dataset.kept} ${heart.dataset.name}`);
+    } catch { announce(announcer.dataset.failed); }
+  }
+  document.addEventListener("click", (event) => {
+    const heart = event.target.closest("[data-heart]");
+    if (heart && person) { event.preventDefault(); turn(heart); }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === " " && event.target.matches("[data-heart][role=button]")) { event.preventDefault(); event.target.click(); }
+  });
   refreshTray();
 })();

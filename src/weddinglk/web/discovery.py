@@ -14,6 +14,7 @@ from weddinglk.domain import LANGUAGES, VendorCategory
 from weddinglk.web.errors import not_found
 from weddinglk.web.site import site_of
 
+_PRIVATE = ("/account", "/shortlist", "/sign-in")
 READY_TIMEOUT_SECONDS = 2.0  # below the usual 5 s of a health check, so that it hears the reason
 
 
@@ -36,6 +37,7 @@ async def healthz(request: Request) -> Response:
 async def robots(request: Request) -> Response:
     """``GET /robots.txt``"""
     lines = ["User-agent: *", "Disallow: /api/", "Disallow: /compare", "Disallow: /*/compare"]
+    lines += [f"Disallow: {start}{page}" for page in _PRIVATE for start in ("", "/*")]
     lines.append(f"Sitemap: {_origin(request)}/sitemap.xml")
     body = "\n".join([*lines, ""])
     return PlainTextResponse(body)

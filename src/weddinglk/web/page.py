@@ -42,16 +42,18 @@ def render(
     *,
     status: int = 200,
     canonical_query: dict[str, str] | None = None,
+    kept_query: str = "",
     **context: Any,
 ) -> Response:
     """Return the page of ``template`` filled with ``context``.
 
     ``canonical_query`` holds the parameters that make this a page of its own (its number, say);
-    all others lead to the same content and are left out of the canonical link.
+    all others lead to the same content and are left out of the canonical link. ``kept_query`` goes
+    to the other languages of a page that only its visitor sees.
     """
     site = site_of(request)
     choice = choice_of(request)
-    frame = _frame(request, site, choice, canonical_query)
+    frame = _frame(request, site, choice, canonical_query, kept_query)
     html = site.templates[template].render(frame | context)
     headers = language_headers(choice)
     if status < 400:
@@ -76,13 +78,18 @@ def redirect(request: Request, path: str, *, status: int = 308) -> Response:
 
 
 def _frame(
-    request: Request, site: Site, choice: Choice, canonical_query: dict[str, str] | None
+    request: Request,
+    site: Site,
+    choice: Choice,
+    canonical_query: dict[str, str] | None,
+    kept_query: str,
 ) -> dict[str, Any]:
     path = quote(request.scope["path"])
     # Those pages know, in one order: nothing else that a visitor sends is in the page.
     given = request.query_params.multi_items()
     kept = [pair for name in PAGE_PARAMETERS for pair in given if pair[0] == name and pair[1]]
-    switch_query = f"?{urlencode(kept)}" if kept else ""
+    switch_query = kept_query or urlencode(kept)
+    switch_query = switch_query and f"?{switch_query}"
     canonical = path + (f"?{urlencode(canonical_query)}" if canonical_query else "")
     base = site.public_url
     return {

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, Template
 from starlette.requests import Request
 
+from poruwa import Sessions
+from poruwa.rules.cookie import CookieForm
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue
 from weddinglk.demand import Demand
 from weddinglk.editor import Editor
+from weddinglk.people.accounts import Accounts
+from weddinglk.people.guessing import Guessing
 from weddinglk.web.fragments import calendar_rows, icon_maker, place_namer
 from weddinglk.web.static import StaticFiles, load_static_files
 from weddinglk.web.texts import Texts, load_texts
@@ -26,12 +31,17 @@ class Site:
     ``operator_token`` is what must be shown to edit; empty where nobody may. ``public_url`` is
     ``https://host`` or empty if unknown. ``preload`` is the Link field of every page (RFC 8288):
     what a browser needs before it can draw, so that whoever stands before us can name it in a 103
-    while the page is made (RFC 8297).
+    while the page is made (RFC 8297). ``sessions`` raises ConfigError where the policy has none;
+    ``cookies`` are the named ones of the policy.
     """
 
     catalogue: Catalogue
     editor: Editor
     demand: Demand
+    accounts: Accounts
+    guessing: Guessing
+    sessions: Callable[[], Sessions]
+    cookies: Mapping[str, CookieForm]
     operator_token: str
     templates: dict[str, Template]
     texts: dict[str, Texts]
@@ -52,7 +62,11 @@ def build_site(
     catalogue: Catalogue,
     editor: Editor,
     demand: Demand,
+    accounts: Accounts,
     *,
+    guessing: Guessing,
+    sessions: Callable[[], Sessions],
+    cookies: Mapping[str, CookieForm],
     build: str,
     public_url: str,
     operator_token: str,
@@ -82,6 +96,10 @@ def build_site(
         catalogue=catalogue,
         editor=editor,
         demand=demand,
+        accounts=accounts,
+        guessing=guessing,
+        sessions=sessions,
+        cookies=cookies,
         operator_token=operator_token,
         templates={name: environment.get_template(name) for name in names},
         texts=load_texts(),

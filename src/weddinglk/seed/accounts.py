@@ -1,0 +1,57 @@
+"""A few accounts to try the site with, all with one password; made only where one is given.
+
+``poruwa up`` makes the password on its first run and keeps it in its state folder
+(``seed-password``). What is there stays as it is: somebody may have changed their password.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError
+
+from weddinglk.documents import Document
+from weddinglk.people.accounts import Account, Role, account_document
+from weddinglk.people.passwords import hash_password
+
+# Names as in names.txt; nobody in particular is meant.
+SEEDED: Final = (
+    ("c1", "nimali@example.com", "Nimali & Kasun", Role.COUPLE),
+    ("c2", "tharini@example.com", "Tharini & Arjun", Role.COUPLE),
+    ("c3", "fathima@example.com", "Fathima & Rizwan", Role.COUPLE),
+    ("v1", "studio@example.com", "Lotus Studio", Role.VENDOR),
+    ("v2", "kitchen@example.com", "Kandy Kitchen", Role.VENDOR),
+    ("a1", "admin@example.com", "Site administration", Role.ADMINISTRATOR),
+)
+_DUPLICATE_KEY: Final = 11_000
+
+
+async def create_account_indexes(database: AsyncDatabase[Document]) -> None:
+    """Make the indexes that accounts need, whether or not any are seeded."""
+    await database["accounts"].create_index("email", unique=True)
+    await database["known_devices"].create_index("until", expireAfterSeconds=0)
+    await database["known_devices"].create_index("user")
+
+
+async def seed_accounts(database: AsyncDatabase[Document], password: str) -> int:
+    """Make the accounts that are missing; return how many. Hashing takes 25 ms for each."""
+    accounts = database["accounts"]
+    present = {document["_id"] async for document in accounts.find({}, {"_id": 1})}
+    documents = [
+        account_document(
+            Account(id=id_, email=email, name=name, role=role, password=hash_password(password))
+        )
+        for id_, email, name, role in SEEDED
+        if id_ not in present
+    ]
+    if not documents:
+        return 0
+    try:
+        result = await accounts.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        failures = error.details.get("writeErrors", [])
+        if any(failure.get("code") != _DUPLICATE_KEY for failure in failures):
+            raise
+        return len(documents) - len(failures)
+    return len(result.inserted_ids)
