@@ -115,6 +115,7 @@ def doors(platform: poruwa.Platform) -> Mount:
             post("/end", end),
             Route("/note", note, methods=["GET", "POST", "PUT", "DELETE"]),
             Route("/json", note, methods=["POST"]),
+            Route("/limited", note, methods=["GET", "POST"]),
             Route("/me", me),
             Route("/account", account),
             Route("/account/{rest:path}", account),

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from fakes.authority import HOST, Authority
+from fakes.authority import HOST, TRUSTED_SOURCE, Authority
 from fakes.raw_client import RawClient
 from poruwa.app.security.key_source import SessionKeys
 from poruwa.config.load import load_policy
@@ -46,7 +46,10 @@ tls = { certificate = "server.pem", key = "server.key" }
 [listeners.plain]
 address = "127.0.0.1:0"
 """
-_FURTHER = """
+_FURTHER = f"""
+[trust]
+proxies = ["{TRUSTED_SOURCE}"]
+
 [cookies.named.theme]
 max_age = "365d"
 http_only = false
@@ -56,6 +59,16 @@ name = "json-door"
 path = "/doors/json"
 pool = "app"
 accepts = ["application/json"]
+
+[rate_limits.door]
+requests = 6
+window = "1h"
+
+[[routes]]
+name = "limited-door"
+path = "/doors/limited"
+pool = "app"
+rate_limit = "door"
 """
 
 
@@ -190,9 +203,9 @@ class TlsStack:
             timeout=30,
         )
 
-    def raw(self) -> RawClient:
-        """Return a connection that sends the very bytes it is given."""
-        return RawClient(f"127.0.0.1:{self.port}", tls=self.context, timeout=30)
+    def raw(self, source: str | None = None) -> RawClient:
+        """Return a connection, from a loopback address, that sends the very bytes it is given."""
+        return RawClient(f"127.0.0.1:{self.port}", tls=self.context, timeout=30, source=source)
 
     def get(
         self, path: str, token: str | None = None, fields: Mapping[str, str] | None = None
