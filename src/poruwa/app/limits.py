@@ -17,7 +17,7 @@ from typing import Final
 from poruwa.config.model import RateLimit, ValkeyStore
 from poruwa.config.problems import nearest
 from poruwa.errors import ConfigError
-from poruwa.rules.rate_limit import Decision, Quota, decide
+from poruwa.rules.rate_limit import Decision, decide, quota_of
 from poruwa.stores.rate_counter import RateCounter
 from poruwa.stores.valkey_wire import Failure
 
@@ -39,7 +39,7 @@ class Limiter:
 
     def __init__(self, section: RateLimit, limits: Limits) -> None:
         self.name = section.name
-        self.quota = quota_of(section)
+        self.quota = quota_of(section.requests, section.window_seconds, section.burst)
         self.counts = {"allowed": 0, "refused": 0, "alone": 0}
         self._limits = limits
         self._arrivals: OrderedDict[str, float] = OrderedDict()  # TAT, monotonic
@@ -121,8 +121,3 @@ class Limits:
         finally:
             self.counter = None
             await counter.close()
-
-
-def quota_of(section: RateLimit) -> Quota:
-    """Return the figures of a limit."""
-    return Quota(section.requests, section.window_seconds, section.burst or section.requests)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from poruwa.config.model_security import Headers
-from poruwa.config.setting import SESSIONS, Setting
+from poruwa.config.setting import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +141,7 @@ class Route:
             why="Cookies that answers of this route may set; others are removed and reported.",
         ),
     ] = ()
-    rate_limit: Annotated[
-        str | None, Setting(form="name", brings=SESSIONS, why="The limit that applies.")
-    ] = None
+    rate_limit: Annotated[str | None, Setting(form="name", why="The limit that applies.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,11 +215,13 @@ class RateKey(StrEnum):
 class RateLimit:
     """So many requests in such a time; more get 429 with Retry-After."""
 
-    name: Annotated[str, Setting(form="name", why="Named by routes.")]
-    requests: Annotated[int, Setting(least=1, most=10_000_000, brings=SESSIONS, why="In a window.")]
-    window_seconds: Annotated[
-        float, Setting(least=1, most=DAY, brings=SESSIONS, why="How long the window is.")
-    ] = 60.0
+    name: Annotated[
+        str, Setting(form="name", why="Named by routes, and by the app: platform.limiter(name).")
+    ]
+    requests: Annotated[int, Setting(least=1, most=10_000_000, why="In a window.")]
+    window_seconds: Annotated[float, Setting(least=1, most=DAY, why="How long the window is.")] = (
+        60.0
+    )
     burst: Annotated[
         int,
         Setting(
@@ -227,13 +229,10 @@ class RateLimit:
             most=10_000_000,
             zero="as many as requests",
             unit="requests",
-            brings=SESSIONS,
             why="At once.",
         ),
     ] = 0
-    per: Annotated[RateKey, Setting(brings=SESSIONS, why="IPv6 clients count by their /64.")] = (
-        RateKey.CLIENT
-    )
+    per: Annotated[RateKey, Setting(why="IPv6 clients count by their /64.")] = RateKey.CLIENT
 
 
 class ProviderKind(StrEnum):

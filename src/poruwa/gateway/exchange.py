@@ -361,8 +361,12 @@ class Exchange:
         self._sender = reader
         self.client.deadline = float("inf")  # the fill has deadlines of its own
 
+    def wait_for_word(self, reader: Sender) -> None:
+        """Leave the request to ``reader``, who soon says whether it may go on; deadlines stay."""
+        self._sender = reader
+
     def leave_fill(self) -> None:
-        """Go on without the fill that was waited for."""
+        """Go on without the fill, or the word, that was waited for."""
         self._sender = None
 
     def answer_error(self, status: int, *, retry_after: int | None = None) -> None:

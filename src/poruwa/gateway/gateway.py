@@ -29,6 +29,7 @@ from poruwa.gateway.late_tries import LateTries
 from poruwa.gateway.listener import ClientConnection
 from poruwa.gateway.local_bus import Topology
 from poruwa.gateway.outbox import Outbox
+from poruwa.gateway.rate_limit import RateLimits
 from poruwa.gateway.read_your_writes import ReadYourWrites
 from poruwa.gateway.reports import BrowserReports
 from poruwa.gateway.routes import NO_ROUTE, GatewayRoute, GatewayRoutes
@@ -108,6 +109,7 @@ class Gateway:
         self.no_route = GatewayRoute(Route(name=NO_ROUTE, path="/*"), policy, {}, folder=folder)
         self.connections: set[ClientConnection] = set()
         self.fetching: set[ClientConnection] = set()  # the cache's own, with deadlines alike
+        self.rate_limits = RateLimits(shared, row.index)
         self.machine_secret = shared.secret()
         self.read_your_writes: ReadYourWrites | None = None
         self.cache: GatewayCache | None = None
@@ -188,6 +190,10 @@ class Gateway:
     def handle(self, exchange: Exchange) -> None:
         """Take a request through the stages."""
         pipeline.handle(exchange)
+
+    def go_on(self, exchange: Exchange) -> None:
+        """Take a request on from the rate limit, which had it wait."""
+        pipeline.go_on(exchange)
 
     def http_date(self) -> bytes:
         """Return the value of a Date field (RFC 9110 section 5.6.7), rebuilt once a second."""
@@ -320,6 +326,9 @@ class Gateway:
             metrics.counted("cookies_removed", removed)
         metrics.patience = self.routes.patience()
         metrics.waiting = {pool.name: pool.waiting for pool in self.pools.values()}
+        evicted, self.rate_limits.table.evicted = self.rate_limits.table.evicted, 0
+        if evicted:
+            metrics.counted("limit_evicted", evicted)
         cache = self.cache
         if cache is not None:
             metrics.cache = self.routes.cache_counts()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.cache import consult_cache
 from poruwa.gateway.guard import guard_request
+from poruwa.gateway.rate_limit import limit_rate
 from poruwa.gateway.routes import route_request
 from poruwa.gateway.security import identify_client
 
@@ -62,8 +63,9 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="rate limit",
         module="poruwa.gateway.rate_limit",
-        does="Holds clients to the limits of their route.",
-        built=False,
+        does="Holds clients to the limit of their route: reads are counted on this machine, all "
+        "else by the bus.",
+        run=limit_rate,
     ),
     Stage(
         name="cache",
@@ -96,6 +98,13 @@ def handle(exchange: Exchange) -> None:
         identify_client(exchange)
         or route_request(exchange)
         or guard_request(exchange)
+        or (exchange.route.limit is not None and limit_rate(exchange))
         or consult_cache(exchange)
     ):
+        balance(exchange)
+
+
+def go_on(exchange: Exchange) -> None:
+    """Take ``exchange`` on from the rate limit, which had it wait."""
+    if not consult_cache(exchange):
         balance(exchange)

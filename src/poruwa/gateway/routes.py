@@ -15,6 +15,7 @@ from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
 from poruwa.gateway.guard import Guard, answer_own_path, may_be_own
+from poruwa.gateway.rate_limit import GatewayLimit
 from poruwa.gateway.security_fields import error_security_of, security_of
 from poruwa.gateway.set_cookies import SetCookies
 from poruwa.gateway.static_files import StaticFiles
@@ -42,6 +43,7 @@ class GatewayRoute:
         "has_learned",
         "hedge_seconds",
         "latency",
+        "limit",
         "name",
         "pool",
         "redirect",
@@ -73,6 +75,12 @@ class GatewayRoute:
         )
         self.cache_rule = rule_of(route, policy)
         self.client_control = client_control_of(route, policy)
+        rate_limits = {limit.name: limit for limit in policy.rate_limits}
+        self.limit = (
+            GatewayLimit(rate_limits[route.rate_limit], route, policy)
+            if route.rate_limit is not None
+            else None
+        )
         self.guard = Guard(route, policy) if policy.gateway.guard else None
         self.set_cookies = SetCookies(self.name, route.cookies) if route.cookies else None
         self.security = security_of(route, policy)

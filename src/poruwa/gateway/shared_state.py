@@ -12,8 +12,9 @@ Layout, in 64-bit words: a header, then per worker its facts, then per instance 
 verdict, then one column per counter and slot with the cells of all workers side by side, so that
 what one worker has at neighbouring slots is one slice with a step. The requests under way come
 first: they are read for each request; what came of the others (answered, failed, how long it took)
-is for the control process, which judges (``gateway.passive_health``). Last come the words of the
-fill table (``gateway.fill_table``), which also locks bytes far behind the end of this file.
+is for the control process, which judges (``gateway.passive_health``). Then come the words of the
+fill table (``gateway.fill_table``), which also locks bytes far behind the end of this file, and
+last those of the rate table (``gateway.rate_table``), whose cells anybody may write.
 
 There are many more rows than workers, for those that a reload or upgrade replaced and that still
 hold connections. Reads look only at the rows between two marks that the control process keeps as
@@ -28,7 +29,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 
-_MAGIC = 0x706F7275_7761_0003  # "poruwa", layout 3
+_MAGIC = 0x706F7275_7761_0004  # "poruwa", layout 4
 _HEADER_WORDS = 8
 _VERDICT_VERSION = 3
 _FIRST_ROW, _END_ROW = 4, 5  # all rows that are held lie between: [first, end)
@@ -43,6 +44,10 @@ _OUTCOME_COUNTERS = 4
 
 FILL_WORDS = 16_384
 """Words for the fill table (``gateway.fill_table``), a power of two."""
+
+RATE_SLOTS = 16_384
+RATE_SLOT_WORDS = 16
+"""Of the rate table (``gateway.rate_table``): 2 MiB, of which only what is used is taken."""
 
 FIXED_POINT = 16
 """Unit of the published slowness, latency ratio and capacity: an instance with 32 has twice one."""
@@ -116,6 +121,7 @@ class SharedState:
         "fill_base",
         "max_instances",
         "max_workers",
+        "rate_base",
         "words",
     )
 
@@ -129,6 +135,7 @@ class SharedState:
         self._in_flight_base = self._slot_base + max_instances * _SLOT_WORDS
         self._outcome_base = self._in_flight_base + max_instances * max_workers
         self.fill_base = self._outcome_base + max_instances * max_workers * _OUTCOME_COUNTERS
+        self.rate_base = self.fill_base + FILL_WORDS
 
     @classmethod
     def create(cls, *, max_workers: int = 64, max_instances: int = 256) -> SharedState:
@@ -139,6 +146,7 @@ class SharedState:
             + max_instances * _SLOT_WORDS
             + max_instances * max_workers * (1 + _OUTCOME_COUNTERS)
             + FILL_WORDS
+            + RATE_SLOTS * RATE_SLOT_WORDS
         )
         fd = os.memfd_create("poruwa-shared-state", os.MFD_CLOEXEC)
         os.ftruncate(fd, words * _WORD_BYTES)

@@ -59,6 +59,8 @@ from poruwa.gateway.local_bus import (
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.observe.access_log import AccessLog
 from poruwa.observe.logs import configure_logging
+from poruwa.stores.rate_counter import RateCounter
+from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
 
 HEARTBEAT_SECONDS = 0.1
 # Without a control process nobody would replace or end us.
@@ -201,6 +203,11 @@ class Worker:
         gateway.publish = lambda topic, payload: self._bus.send(Publish(topic, payload))
         gateway.start()
         await follow_changes(gateway, policy, os.environ)
+        bus = store_from_environment(policy.stores.bus, BUS_URL, os.environ)
+        if bus is not None and any(route.rate_limit for route in policy.routes):
+            counter = RateCounter(bus, policy.stores.coherence.namespace)
+            gateway.rate_limits.counter = counter
+            await counter.start()
         if gateway.cache is not None:
             gateway.collector.start()
         else:  # what exists now lives as long as the process: no pass needs to look at it
@@ -261,6 +268,8 @@ class Worker:
         for acceptor in self._acceptors:
             acceptor.give_up()
         gateway.close()
+        if gateway.rate_limits.counter is not None:
+            await gateway.rate_limits.counter.close()
         if gateway.cache is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORD_SECONDS):

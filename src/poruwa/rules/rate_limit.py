@@ -41,6 +41,11 @@ class Quota:
         return self.window_seconds / self.requests
 
 
+def quota_of(requests: int, window_seconds: float, burst: int) -> Quota:
+    """Return a policy's figures; a burst of 0 is as many as ``requests``."""
+    return Quota(requests, window_seconds, burst or requests)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What comes of a request.
