@@ -69,6 +69,8 @@ MODULES = (
     "poruwa/gateway/heads.py",
     "poruwa/gateway/listener.py",
     "poruwa/gateway/pipeline.py",
+    "poruwa/gateway/rate_limit.py",
+    "poruwa/gateway/rate_table.py",
     "poruwa/gateway/routes.py",
     "poruwa/gateway/security.py",
     "poruwa/gateway/set_cookies.py",

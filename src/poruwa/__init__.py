@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poruwa.app.limits import Limiter
     from poruwa.app.load_balancer import LoadBalancer
     from poruwa.app.platform import Platform
+    from poruwa.app.security.inline_blocks import Blocks, InlineBlocks, collect_blocks
     from poruwa.app.security.middleware import SecurityMiddleware
     from poruwa.app.security.request_security import csrf_token_of, security_of, session_of
     from poruwa.app.security.sessions import Session, Sessions
@@ -38,23 +39,27 @@ if TYPE_CHECKING:
         WriteUnacknowledged,
     )
     from poruwa.rules.change import Change
-    from poruwa.rules.rate_limit import Decision
+    from poruwa.rules.cookie import CookieForm
+    from poruwa.rules.rate_limit import Decision, client_bucket
     from poruwa.stores.change_leases import Acknowledgement
     from poruwa.stores.tally import Tally
 
 __all__ = [
     "Acknowledgement",
     "BalancedTransport",
+    "Blocks",
     "BusUnavailable",
     "CacheHeadersMiddleware",
     "CacheOptions",
     "Change",
     "ConfigError",
+    "CookieForm",
     "Decision",
     "Ejection",
     "EnhancedCacheManager",
     "Health",
     "Hedge",
+    "InlineBlocks",
     "InstanceState",
     "InstanceStatus",
     "Lease",
@@ -71,6 +76,8 @@ __all__ = [
     "WriteUnacknowledged",
     "Writes",
     "WrittenChange",
+    "client_bucket",
+    "collect_blocks",
     "collect_tags",
     "csrf_token_of",
     "end_other_sessions",
@@ -91,15 +98,18 @@ _HOMES = {
     "Change": "poruwa.rules.change",
     "Acknowledgement": "poruwa.stores.change_leases",
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
+    "Blocks": "poruwa.app.security.inline_blocks",  # needs Jinja2
     "BusUnavailable": "poruwa.errors",
     "CacheHeadersMiddleware": "poruwa.app.cache_headers",
     "CacheOptions": "poruwa.app.cache.enhanced",
     "ConfigError": "poruwa.errors",
+    "CookieForm": "poruwa.rules.cookie",
     "Decision": "poruwa.rules.rate_limit",
     "Ejection": "poruwa.config.model",
     "EnhancedCacheManager": "poruwa.app.cache.enhanced",
     "Health": "poruwa.config.model",
     "Hedge": "poruwa.config.model",
+    "InlineBlocks": "poruwa.app.security.inline_blocks",
     "InstanceState": "poruwa.app.instance",
     "InstanceStatus": "poruwa.app.instance",
     "Lease": "poruwa.app.lease",
@@ -111,6 +121,8 @@ _HOMES = {
     "SecurityMiddleware": "poruwa.app.security.middleware",
     "Session": "poruwa.app.security.sessions",
     "Sessions": "poruwa.app.security.sessions",
+    "client_bucket": "poruwa.rules.rate_limit",
+    "collect_blocks": "poruwa.app.security.inline_blocks",
     "collect_tags": "poruwa.app.tags",
     "csrf_token_of": "poruwa.app.security.request_security",
     "end_other_sessions": "poruwa.app.security.sign_in",

@@ -118,6 +118,7 @@ def create_app(
                 build=build,
                 public_url=public_url,
                 operator_token=operator_token,
+                content_security_policy=platform.policy.headers.content_security_policy,
             )
             await catalogue.ready()  # builds the index now if it can, else with a later check
             behind = [

@@ -73,7 +73,8 @@ _STYLE = (
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 _CSP_HTML = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+    "form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _CSP_JSON = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _FIXED_LINES = ("Cache-Control: no-store", "Vary: Accept")

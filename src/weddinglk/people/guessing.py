@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from poruwa.rules.rate_limit import Decision, client_bucket
+from poruwa import Decision, client_bucket
 from weddinglk.people.accounts import normal_email
 
 

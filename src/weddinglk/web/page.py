@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from poruwa import collect_blocks
 from weddinglk.domain import LANGUAGES
 from weddinglk.web.filters import PAGE_PARAMETERS
 from weddinglk.web.language import SCOPE_KEY, Choice, chosen_language
@@ -54,8 +55,13 @@ def render(
     site = site_of(request)
     choice = choice_of(request)
     frame = _frame(request, site, choice, canonical_query, kept_query)
-    html = site.templates[template].render(frame | context)
+    with collect_blocks() as blocks:
+        html = site.templates[template].render(frame | context)
     headers = language_headers(choice)
+    if site.content_security_policy is not None:
+        headers["Content-Security-Policy"] = (
+            blocks.policy(site.content_security_policy) or site.content_security_policy
+        )
     if status < 400:
         headers["Link"] = site.preload
     else:

@@ -10,8 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from poruwa import prove_again, security_of, session_of, sign_in, sign_out
-from poruwa.rules.rate_limit import Decision
+from poruwa import Decision, prove_again, security_of, session_of, sign_in, sign_out
 from weddinglk.people.accounts import Account
 from weddinglk.web.page import choice_of
 from weddinglk.web.private import (

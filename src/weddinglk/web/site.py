@@ -9,8 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, Template
 from starlette.requests import Request
 
-from poruwa import Sessions
-from poruwa.rules.cookie import CookieForm
+from poruwa import CookieForm, InlineBlocks, Sessions
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue
 from weddinglk.demand import Demand
@@ -32,7 +31,8 @@ class Site:
     ``https://host`` or empty if unknown. ``preload`` is the Link field of every page (RFC 8288):
     what a browser needs before it can draw, so that whoever stands before us can name it in a 103
     while the page is made (RFC 8297). ``sessions`` raises ConfigError where the policy has none;
-    ``cookies`` are the named ones of the policy.
+    ``cookies`` are the named ones of the policy. ``content_security_policy`` is every page's, as
+    the policy has it; a page adds the hashes of its inline blocks.
     """
 
     catalogue: Catalogue
@@ -49,6 +49,7 @@ class Site:
     build: str
     public_url: str
     preload: str
+    content_security_policy: str | None
 
 
 def site_of(request: Request) -> Site:
@@ -70,6 +71,7 @@ def build_site(
     build: str,
     public_url: str,
     operator_token: str,
+    content_security_policy: str | None,
 ) -> Site:
     """Load texts and static files and compile every template, so that requests read no file."""
     static = load_static_files()
@@ -80,9 +82,11 @@ def build_site(
         trim_blocks=True,
         lstrip_blocks=True,
         cache_size=-1,
+        extensions=[InlineBlocks],
     )
     environment.globals.update(
         static=static.url,
+        integrity=static.integrity,
         build=build,
         picture_url=picture_url,
         art=art_url,
@@ -106,5 +110,9 @@ def build_site(
         static=static,
         build=build,
         public_url=public_url.rstrip("/"),
-        preload=f"<{static.url('site.css')}>; rel=preload; as=style",
+        preload=(
+            f"<{static.url('site.css')}>; rel=preload; as=style; "
+            f'integrity="{static.integrity("site.css")}"'
+        ),
+        content_security_policy=content_security_policy,
     )

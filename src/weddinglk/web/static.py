@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class StaticFile:
     body: bytes
     media_type: str
     fingerprint: str
+    integrity: str
 
 
 class StaticFiles:
@@ -53,6 +55,14 @@ class StaticFiles:
             KeyError: there is no such file.
         """
         return self._urls[name]
+
+    def integrity(self, name: str) -> str:
+        """Return what pages say of the content of ``name`` (Subresource Integrity, section 3).
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        return self._files[name].integrity
 
     def respond(self, request: Request) -> Response | None:
         """Return the response to a request for ``{fingerprint}/{name}``, ``None`` if unknown."""
@@ -92,4 +102,5 @@ def compact_css(text: str) -> str:
 
 def _static_file(name: str, body: bytes) -> StaticFile:
     fingerprint = hashlib.blake2b(body, digest_size=8).hexdigest()
-    return StaticFile(body, _MEDIA_TYPES[Path(name).suffix], fingerprint)
+    integrity = f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}"
+    return StaticFile(body, _MEDIA_TYPES[Path(name).suffix], fingerprint, integrity)

@@ -38,6 +38,10 @@ FILES = ("/robots.txt", "/sitemap.xml", "/manifest.webmanifest", "/favicon.ico",
          "/api/v1/openapi.json")  # fmt: skip
 LISTS = {"venues", "vendors"}
 TODAY = "day:today"
+_PRELOAD = re.compile(
+    r"<(/static/[0-9a-f]+/site\.css)>; rel=preload; as=style; "
+    r'integrity="(sha384-[A-Za-z0-9+/]{64})"'
+)
 
 
 @pytest.fixture(scope="module")
@@ -265,9 +269,10 @@ def test_a_page_names_what_to_load_with_it(site: httpx.Client) -> None:
     for path in ("/", "/si/venues/1", "/en/search?q=garden", "/ta/compare"):
         page = site.get(path)
         (link,) = page.headers.get_list("link")
-        match = re.fullmatch(r"<(/static/[0-9a-f]+/site\.css)>; rel=preload; as=style", link)
+        match = _PRELOAD.fullmatch(link)
         assert match, link
-        assert page.text.count(f'<link rel="stylesheet" href="{match[1]}">') == 1
+        element = f'<link rel="stylesheet" href="{match[1]}" integrity="{match[2]}">'
+        assert page.text.count(element) == 1, "a preload of another integrity is loaded twice"
         assert page.text.count('rel="stylesheet"') == 1
         style = site.get(match[1])
         assert style.headers["content-type"] == "text/css; charset=utf-8"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 
@@ -22,6 +24,25 @@ def test_names_change_with_content(tmp_path: Path) -> None:
     assert before.url("site.js") != after.url("site.js")
     assert before._files["site.css"].body == b"a{color : blue;}b{color: red}"
     assert "secret.txt" not in before._files
+
+
+def test_pages_say_what_the_files_hold() -> None:
+    """D7: the integrity of a file is the SHA-384 of the bytes that are sent."""
+    files = load_static_files()
+    for name in ("site.css", "site.js"):
+        digest = hashlib.sha384(files._files[name].body).digest()
+        assert files.integrity(name) == f"sha384-{base64.b64encode(digest).decode()}"
+    template = (STATIC_DIRECTORY.parent / "templates/base.html").read_text("utf-8")
+    for element in re.findall(r"<script src[^>]*>|<link rel=.stylesheet[^>]*>", template):
+        assert "integrity=" in element
+
+
+def test_no_script_makes_markup_from_text() -> None:
+    """52, D8: none of what Trusted Types guard, as no policy is allowed that would let it pass."""
+    sinks = r"innerHTML|outerHTML|insertAdjacentHTML|parseFromString|HTMLUnsafe|\bdocument\.write"
+    sinks += r"|\beval\(|new Function|createContextualFragment|createPolicy|srcdoc|\.src\b"
+    for path in STATIC_DIRECTORY.glob("*.js"):
+        assert not re.search(sinks, path.read_text("utf-8")), path
 
 
 def test_compacting_keeps_what_css_needs() -> None:
