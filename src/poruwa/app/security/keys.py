@@ -2,12 +2,13 @@
 
 A ring is text, its keys separated by commas, oldest first::
 
-    oldest,older@2026-08-01,+coming
+    oldest,older@2026-08-01,next:coming
 
-The last one that is not marked by ``+`` seals; all open. A key's date says since when it has been
-sealing. ``+`` marks a key that is being introduced: every process must be able to open with it
-before any seals with it, or somebody would be signed out by the first process that lags behind. So
-``poruwa keys rotate`` writes a ring twice (``introduced``, ``promoted``), and waits in between.
+The last one that is not marked by ``next:`` seals; all open. A key's date says since when it has
+been sealing. ``next:`` marks a key that is being introduced: every process must be able to open
+with it before any seals with it, or somebody would be signed out by the first process that lags
+behind. So ``poruwa keys rotate`` writes a ring twice (``introduced``, ``promoted``), and waits in
+between. No secret in base64, base64url or hex has a colon, so none can be taken for a marked one.
 
 What signs a form never opens a session: each purpose has keys derived from the ring's (HKDF, RFC
 5869), so that the same ring serves all. No clock, no file: ``app.security.key_source`` reads.
@@ -28,6 +29,7 @@ from poruwa.rules.token import KEY_BYTES, key_name
 LEAST_CHARACTERS: Final = 22  # 128 bits of base64
 SESSIONS: Final = b"sessions"
 CSRF: Final = b"csrf"
+_COMING: Final = "next:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class RingKey:
 
     def text(self) -> str:
         since = "" if self.sealing_since is None else f"@{self.sealing_since.isoformat()}"
-        return ("+" if self.is_coming else "") + self.secret.decode() + since
+        return (_COMING if self.is_coming else "") + self.secret.decode() + since
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class KeyRing:
         if all(key.is_coming for key in keys):
             raise ConfigError(f"{setting} has no key that seals; give it 32 random bytes in base64")
         if any(key.is_coming for key in keys[:-1]):
-            raise ConfigError(f"{setting}: only the last key of a ring may be coming (+)")
+            raise ConfigError(f"{setting}: only the last key of a ring may be coming ({_COMING})")
         if len({key.secret for key in keys}) != len(keys):
             raise ConfigError(f"{setting}: a key is twice in the ring; drop one")
         return cls(keys)
@@ -111,7 +113,7 @@ class KeyRing:
         """
         if self.coming is not None:
             raise ConfigError("a key is coming already; let it seal, or remove it, first")
-        return KeyRing.parse(f"{self.text()},+{secret}", "the new ring")
+        return KeyRing.parse(f"{self.text()},{_COMING}{secret}", "the new ring")
 
     def promoted(self, today: date) -> KeyRing:
         """Return the ring in which the coming key seals; the ring itself where there is none."""
@@ -144,8 +146,13 @@ def derived(secret: bytes, purpose: bytes) -> bytes:
 
 
 def _key(text: str, place: str) -> RingKey:
-    is_coming = text.startswith("+")
-    secret, at, since = text.removeprefix("+").partition("@")
+    is_coming = text.startswith(_COMING)
+    secret, at, since = text.removeprefix(_COMING).partition("@")
+    if ":" in secret:
+        raise ConfigError(
+            f"{place} has a colon, which only the mark {_COMING} has; write {_COMING} before a key "
+            "that is to seal after the next rotation, and keys in base64"
+        )
     if len(secret) < LEAST_CHARACTERS:
         raise ConfigError(
             f"{place} has {len(secret)} characters, too few to be secret; give it 32 random bytes "

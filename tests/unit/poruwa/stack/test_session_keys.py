@@ -62,7 +62,7 @@ def test_rotating_makes_a_key_that_seals_and_keeps_the_other_secrets(state: Path
 
 
 def test_rotating_goes_on_with_a_key_that_is_coming(state: Path) -> None:
-    (state / "secrets").write_text(f"RING={OLD},+{NEW}\n")
+    (state / "secrets").write_text(f"RING={OLD},next:{NEW}\n")
     assert "coming" in keys(state, "list")
     keys(state, "rotate")
     assert [each.secret for each in kept(state).keys] == [OLD.encode(), NEW.encode()]
@@ -80,9 +80,9 @@ def test_a_key_that_sessions_need_is_removed_by_force_alone(state: Path) -> None
 
 def test_a_ring_that_is_kept_elsewhere_is_printed_step_by_step(state: Path) -> None:
     first = keys(state, "rotate", ring=OLD).strip()
-    assert first.startswith(f"{OLD},+")
+    assert first.startswith(f"{OLD},next:")
     second = keys(state, "rotate", ring=first).strip()
-    assert second.startswith(f"{OLD},{first.rpartition('+')[2]}@")
+    assert second.startswith(f"{OLD},{first.rpartition(':')[2]}@")
     name = KeyRing.parse(OLD, "ring").sealing.name
     last = keys(state, "remove", "--force", "--", name, ring=second).strip()
     assert last == second.partition(",")[2]

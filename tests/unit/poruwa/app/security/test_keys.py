@@ -22,20 +22,22 @@ def ring(text: str) -> KeyRing:
 
 
 def test_a_ring_is_read_back_as_it_was_written() -> None:
-    text = f"{OLD},{MIDDLE}@2026-08-01,+{NEW}"
+    text = f"{OLD},{MIDDLE}@2026-08-01,next:{NEW}"
     assert ring(text).text() == text
-    assert ring(f" {OLD} , ,{MIDDLE}@2026-08-01,+{NEW}\n").text() == text
+    assert ring(f" {OLD} , ,{MIDDLE}@2026-08-01,next:{NEW}\n").text() == text
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "no key that seals"),
-        (f"+{NEW}", "no key that seals"),
+        (f"next:{NEW}", "no key that seals"),
         ("short", "too few"),
         (f"{OLD},{OLD}", "twice"),
-        (f"+{OLD},{NEW}", "only the last"),
+        (f"next:{OLD},{NEW}", "only the last"),
         (f"{OLD}@yesterday", "no date"),
+        (f"{OLD},Next:{NEW}", "key 2 has a colon, which only the mark next: has"),
+        (f"{OLD},next:next:{NEW}", "has a colon"),
     ],
 )
 def test_a_ring_that_cannot_be_used_is_refused_without_its_keys(text: str, words: str) -> None:
@@ -45,8 +47,17 @@ def test_a_ring_that_cannot_be_used_is_refused_without_its_keys(text: str, words
     assert NEW not in refused.value.message
 
 
+@pytest.mark.parametrize("first", "+/-_=0aZ")
+def test_a_secret_may_begin_with_any_character_of_base64(first: str) -> None:
+    """Cause of the regression: ``+`` marked a coming key, and one secret in 64 begins with it."""
+    found = ring(f"{OLD},{first}{NEW}")
+    assert found.coming is None
+    assert found.sealing.secret == f"{first}{NEW}".encode()
+    assert ring(found.introduced(f"{first}{MIDDLE}").text()).coming is not None
+
+
 def test_the_key_that_seals_stands_last_for_each_purpose() -> None:
-    found = ring(f"{OLD},{MIDDLE},+{NEW}")
+    found = ring(f"{OLD},{MIDDLE},next:{NEW}")
     assert found.sealing.secret == MIDDLE.encode()
     for purpose in (SESSIONS, CSRF):
         keys = found.derived(purpose)
@@ -115,7 +126,7 @@ def test_changes_have_the_ring_read_again_and_a_missing_key_is_said(
 ) -> None:
     text = [OLD]
     keys = SessionKeys(lambda: text[0])
-    text[0] = f"{OLD},+{NEW}"
+    text[0] = f"{OLD},next:{NEW}"
     keys.apply(Change(keys=(b"venue\n12",)))
     assert keys.ring.coming is None
     name = ring(NEW).sealing.name

@@ -433,7 +433,7 @@ async def test_27_sessions_outlive_a_rotation_and_end_with_their_key(
     site: Site, client: httpx.AsyncClient
 ) -> None:
     first = await signed_in(client)
-    site.ring = f"{OLD},+{NEW}"
+    site.ring = f"{OLD},next:{NEW}"
     site.keys.reread()
     coming = await signed_in(client)
     assert coming.split(".")[0] == first.split(".")[0]  # it does not seal yet
