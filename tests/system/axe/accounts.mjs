@@ -16,6 +16,8 @@ await withBrowser(chromium, async (browser) => {
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
   page.on("pageerror", (error) => report.errors.push(String(error)));
+  // What the site's Content-Security-Policy or Trusted Types stop is said here, by Chromium.
+  page.on("console", (message) => { if (/Content.Security.Policy|Trusted|integrity/i.test(message.text())) report.errors.push(`${page.url()}: ${message.text()}`); });
 
   async function examine(path) {
     for (const width of [390, 1440]) {
