@@ -41,6 +41,11 @@ await withBrowser(chromium, async (browser) => {
     report.violations.push(...state.seen.map((text) => `${page.url()}: ${text}`));
     if (!state.isLive || !state.suggests) report.inert.push(page.url());
   }
+  // A page of the gateway's own, whose style is inline.
+  const refused = await page.goto(`${base}/_poruwa/not-there`, { waitUntil: "load" });
+  report.gateway = { status: refused.status(), csp: (await refused.allHeaders())["content-security-policy"] ?? "", ...await page.evaluate(() => ({
+    seen: window.seen, display: getComputedStyle(document.body).display,
+  })) };
   // What a script of the page does: filters in place, comparison, suggestions.
   await page.goto(`${base}/en/venues`);
   const count = () => page.locator("[data-count]").innerText();

@@ -76,6 +76,17 @@ def test_every_page_has_the_whole_policy(report: dict[str, Any]) -> None:
         assert "unsafe" not in policy, page["path"]
 
 
+def test_the_gateways_own_page_has_its_style_and_nothing_else(report: dict[str, Any]) -> None:
+    """44, 52: its style by hash, beside the site's policy; nothing else is loaded or run."""
+    page = report["gateway"]
+    assert page["status"] == 404
+    assert page["seen"] == []
+    assert page["display"] == "grid", "the inline style sheet is applied"
+    assert page["csp"].startswith("default-src 'none'; style-src 'sha256-")
+    assert "script-src" not in page["csp"]
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in page["csp"]
+
+
 def test_what_is_smuggled_into_a_kept_page_does_not_run(report: dict[str, Any]) -> None:
     """52, D8: no script, handler, style, base, foreign form or javascript: link; no markup from
     text, and no policy that would make some.
