@@ -2,7 +2,8 @@
 
 Pages of one size share one file, so that the origin's own memory is not what is measured; to a
 cache they are as many URLs. All of them say what such a page says: HTML, a lifetime, an ETag, a
-date of change. And ``no-transform``, so that all caches send the same bytes: ours would compress.
+date of change. And ``no-transform`` and the security fields that our gateway adds if they are
+missing, so that all caches send the same bytes.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ http {{
         location / {{
             add_header Cache-Control "public, max-age={lifetime}, no-transform";
             add_header ETag '{etag}';
+            {security}
             rewrite ^/([a-z]+)/ /$1 break;
         }}
         location = {counter} {{ stub_status; }}
@@ -106,6 +108,7 @@ def running_cache_origin(work: Path, *, core: int) -> Iterator[CacheOrigin]:
             port=port,
             lifetime=LIFETIME_SECONDS,
             etag=ETAG,
+            security=_security_lines(),
             counter=_COUNTER_PATH,
         )
     )
@@ -115,6 +118,18 @@ def running_cache_origin(work: Path, *, core: int) -> Iterator[CacheOrigin]:
         server.wait_until_ready(port, page_path(SMALL, 0))
         origin.requests()
         yield origin
+
+
+def _security_lines() -> str:
+    from poruwa.config.model import Headers
+    from poruwa.rules.own_paths import REPORTS_PATH
+    from poruwa.rules.security_headers import SecurityFields
+
+    fields = SecurityFields(Headers(), domain="localhost", report_path=REPORTS_PATH.decode())
+    lines = fields.lines(is_secure=False).decode().splitlines()
+    pairs = [line.partition(": ")[::2] for line in lines]
+    quoted = [(name, value.replace('"', '\\"')) for name, value in pairs]
+    return " ".join(f'add_header {name} "{value}";' for name, value in quoted)
 
 
 def page_body(size: int) -> bytes:

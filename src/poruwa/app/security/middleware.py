@@ -193,7 +193,11 @@ class SecurityMiddleware:
         fields = self._fields
         if fields is None:
             return headers
-        own = {name.lower(): value for name, value in headers if name.lower() in fields.names}
+        own: dict[bytes, bytes] = {}
+        for name, value in headers:
+            name = name.lower()
+            if name in fields.names:
+                own[name] = own[name] + b", " + value if name in own else value
         lines = fields.lines_beside(own, is_secure=is_secure)
         kept = [each for each in headers if each[0].lower() not in fields.names]
         return kept + [_pair(line) for line in lines.split(b"\r\n") if line]

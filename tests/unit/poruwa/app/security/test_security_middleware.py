@@ -654,3 +654,16 @@ async def test_alone_it_sets_the_security_fields_on_every_answer() -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "max-age=31536000" in answer.headers["strict-transport-security"]
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+def test_several_policies_of_an_app_all_stand() -> None:
+    """A browser enforces every Content-Security-Policy (CSP section 3.1)."""
+    middleware = SecurityMiddleware(Starlette(), fields=SecurityFields(Headers(), domain=HOST))
+    own = [
+        (b"content-security-policy", b"img-src 'none'"),
+        (b"Content-Security-Policy", b"sandbox"),
+    ]
+    sent = middleware.set_security_headers(own, is_secure=True)
+    policies = [value for each, value in sent if each == own[0][0]]
+    assert policies[:2] == [b"img-src 'none'", b"sandbox"]
+    assert b"frame-ancestors 'none'" in policies[2]
