@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError
 
 from weddinglk.documents import Document
 from weddinglk.people.accounts import Account, Role, account_document
 from weddinglk.people.passwords import hash_password
+from weddinglk.seed.loader import insert_missing
 
 # Names as in names.txt; nobody in particular is meant.
 SEEDED: Final = (
@@ -24,7 +24,6 @@ SEEDED: Final = (
     ("v2", "kitchen@example.com", "Kandy Kitchen", Role.VENDOR),
     ("a1", "admin@example.com", "Site administration", Role.ADMINISTRATOR),
 )
-_DUPLICATE_KEY: Final = 11_000
 
 
 async def create_account_indexes(database: AsyncDatabase[Document]) -> None:
@@ -47,11 +46,4 @@ async def seed_accounts(database: AsyncDatabase[Document], password: str) -> int
     ]
     if not documents:
         return 0
-    try:
-        result = await accounts.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        failures = error.details.get("writeErrors", [])
-        if any(failure.get("code") != _DUPLICATE_KEY for failure in failures):
-            raise
-        return len(documents) - len(failures)
-    return len(result.inserted_ids)
+    return await insert_missing(accounts, documents)

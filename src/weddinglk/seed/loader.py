@@ -156,7 +156,7 @@ async def _write(
         missing = [record for record in batch if record.id not in present]
         outdated = [record for record in batch if (present.get(record.id) or stamp) < stamp]
         if missing:
-            written += await _insert(
+            written += await insert_missing(
                 collection, [to_document(record) | {"seed": stamp} for record in missing]
             )
         if outdated:
@@ -167,7 +167,7 @@ async def _write(
     return written
 
 
-async def _insert(collection: AsyncCollection[Document], documents: list[Document]) -> int:
+async def insert_missing(collection: AsyncCollection[Document], documents: list[Document]) -> int:
     """Insert; documents that somebody else inserted meanwhile are left as they are."""
     try:
         result = await collection.insert_many(documents, ordered=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from weddinglk.people.passwords import LEAST_CHARACTERS, MOST_CHARACTERS
 from weddinglk.web.errors import not_found
 from weddinglk.web.page import choice_of
 from weddinglk.web.private import form_of, person_of, private_page, see_other, to_sign_in
-from weddinglk.web.sign_in import refusal_of_password
+from weddinglk.web.sign_in import refusal_of_password, too_many
 from weddinglk.web.site import site_of
 
 
@@ -80,9 +79,7 @@ async def post_password(request: Request) -> Response:
     if refused is not None:
         wrong, decision = refused
         page = _password(request, status=422 if wrong == "password" else 429, wrong=wrong)
-        if wrong == "many":
-            page.headers["Retry-After"] = str(max(math.ceil(decision.retry_seconds), 1))
-        return page
+        return page if wrong == "password" else too_many(page, decision)
     wanted = form.get("new", "")
     if (wrong_with := wrong_with_password(wanted, account)) is not None:
         return _password(request, status=422, wrong=wrong_with)

@@ -45,7 +45,7 @@ async def post_sign_in(request: Request) -> Response:
         device = None
     decision = await site_of(request).guessing.try_(email, _address(request), device)
     if not decision.is_allowed:
-        return _too_many(_form(request, back, status=429, email=email, wrong="many"), decision)
+        return too_many(_form(request, back, status=429, email=email, wrong="many"), decision)
     account = await accounts.proven(email, form.get("password", ""))
     if account is None:
         return _form(request, back, status=422, email=email, wrong="password")
@@ -86,7 +86,7 @@ async def post_confirm(request: Request) -> Response:
         wrong, decision = refused
         page = _confirm(request, account, back, status=422 if wrong == "password" else 429,
                         wrong=wrong)  # fmt: skip
-        return page if wrong == "password" else _too_many(page, decision)
+        return page if wrong == "password" else too_many(page, decision)
     await prove_again(request)
     return _go_on(request, back)
 
@@ -124,7 +124,8 @@ def _confirm(
     )
 
 
-def _too_many(page: Response, decision: Decision) -> Response:
+def too_many(page: Response, decision: Decision) -> Response:
+    """Return a page that says that somebody has tried too often, with until when."""
     page.headers["Retry-After"] = str(max(math.ceil(decision.retry_seconds), 1))
     return page
 

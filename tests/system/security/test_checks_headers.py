@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 import httpx
 import pytest
@@ -22,11 +21,6 @@ CSP = "content-security-policy"
 _INLINE = re.compile(
     r"<(script|style)(?![^>]*(?:\bsrc=|application/ld\+json|application/json))[^>]*>(.*?)</\1>",
     re.DOTALL | re.IGNORECASE,
-)
-
-has_strict_pages = pytest.mark.skipif(
-    find_spec("poruwa.app.security.inline_blocks") is None,
-    reason="the site's pages do not say their inline blocks yet",
 )
 
 
@@ -101,9 +95,7 @@ def score(stack: TlsStack, path: str) -> Audit:
     return audit(visit(stack.origin + path, Reach(ca=ca, secure=place, plain="none")))
 
 
-@has_strict_pages
 @pytest.mark.check(45)
-@pytest.mark.skipif(find_spec("weddinglk.web.sign_in") is None, reason="there is no sign-in yet")
 def test_45_the_audit_gives_the_site_160_and_finds_nothing(stack: TlsStack) -> None:
     """Show 5: by the MDN Observatory's rules, and by what the policy promises besides.
 
@@ -114,7 +106,6 @@ def test_45_the_audit_gives_the_site_160_and_finds_nothing(stack: TlsStack) -> N
     assert found.findings == (), describe(found)
 
 
-@has_strict_pages
 @pytest.mark.check(45)
 @pytest.mark.parametrize("path", ["/", "/si/venues", "/ta/venues/1", "/search?q=beach", "/about"])
 def test_45_shared_pages_have_all_points_but_those_for_cookies(stack: TlsStack, path: str) -> None:
@@ -124,7 +115,6 @@ def test_45_shared_pages_have_all_points_but_those_for_cookies(stack: TlsStack, 
     assert found.findings == (), describe(found)
 
 
-@has_strict_pages
 @pytest.mark.check(52)
 @pytest.mark.parametrize("path", PAGES)
 def test_52_a_page_names_the_hashes_of_its_own_inline_blocks(stack: TlsStack, path: str) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import pytest
 
@@ -19,10 +18,6 @@ from fakes.tls_stack import SESSION, TlsStack
 from fakes.wire import Response
 
 QUOTA = 6
-
-pytestmark = pytest.mark.skipif(
-    find_spec("poruwa.gateway.rate_limit") is None, reason="the gateway's stage is not built yet"
-)
 
 
 def ask(stack: TlsStack, source: str, fields: str = "", method: str = "GET") -> Response:
