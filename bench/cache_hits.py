@@ -121,8 +121,8 @@ def run(settings: Settings) -> Report:
     """
     require_caches()
     cores = choose_cores()
-    with _folder_in_memory(settings) as work:
-        walks = _write_walks(work)
+    with folder_in_memory(settings) as work:
+        walks = write_walks(work)
         with running_cache_origin(work, core=cores.load) as origin:
             plan = Plan(
                 upstreams=(origin.upstream,),
@@ -135,14 +135,14 @@ def run(settings: Settings) -> Report:
                 for cache in caches:
                     require_pages(cache, origin)
                     for size in (SMALL, LARGE):
-                        _fill(cache, size, origin, cores, work)
+                        fill_pages(cache, size, origin, cores, work)
                 hits = _measure(caches, walks, origin, cores, settings, work)
         profile = measure_profile(_median_live(hits.live), work, cores)
     return _report(hits, profile, settings)
 
 
 @contextmanager
-def _folder_in_memory(settings: Settings) -> Iterator[Path]:
+def folder_in_memory(settings: Settings) -> Iterator[Path]:
     """Give logs and nginx's store a folder on tmpfs, where there is one."""
     parent = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else settings.work
     with tempfile.TemporaryDirectory(
@@ -156,7 +156,7 @@ def _paths(size: str) -> list[str]:
     return [page_path(size, number) for number in range(count)]
 
 
-def _write_walks(work: Path) -> dict[str, Path]:
+def write_walks(work: Path) -> dict[str, Path]:
     """Write the walk over the pages of each size; return the files."""
     walks = {}
     for size in (SMALL, LARGE):
@@ -166,7 +166,7 @@ def _write_walks(work: Path) -> dict[str, Path]:
     return walks
 
 
-def _fill(cache: Proxy, size: str, origin: CacheOrigin, cores: Cores, work: Path) -> None:
+def fill_pages(cache: Proxy, size: str, origin: CacheOrigin, cores: Cores, work: Path) -> None:
     """Ask for every page until the cache asks the origin for none any more.
 
     Raises:

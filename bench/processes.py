@@ -143,12 +143,17 @@ def start_server(
 
 
 def fetch(
-    port: int, path: str, headers: Mapping[str, str] | None = None, *, seconds: float = 10.0
+    port: int,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    seconds: float = 10.0,
 ) -> tuple[int, bytes]:
-    """Return status and body of a GET to loopback ``port``."""
+    """Return status and body of a request to loopback ``port``."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET", path, headers=dict(headers or {}))
+        connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -16,6 +16,7 @@ ORDER = (
     "micro",
     "pass_through",
     "cache_hits",
+    "secured_hits",
     "cache_store",
     "cached",
     "l2",
