@@ -14,13 +14,12 @@ from pathlib import Path
 
 from bench.cache_hits import (
     SCORED,
-    empty_logs,
     fill_pages,
     folder_in_memory,
     write_walks,
 )
 from bench.cache_origin import SMALL, CacheOrigin, page_path, running_cache_origin
-from bench.cache_proxies import POOL, page_policy, require_pages
+from bench.cache_proxies import POOL, empty_logs, page_policy, require_pages
 from bench.charts import draw_bars, new_figure, save_figure
 from bench.errors import BenchError
 from bench.pass_through import Measured, Measurements, measure_once

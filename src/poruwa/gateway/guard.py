@@ -30,7 +30,7 @@ from poruwa.gateway.reports import take_report
 from poruwa.net.head import COOKIE
 from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES
 from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
-from poruwa.rules.own_paths import OWN_PATH_START, REPORTS_PATH, SESSION_PATH, is_own_path
+from poruwa.rules.own_paths import REPORTS_PATH, SESSION_PATH, is_own_path
 from poruwa.rules.routing import normalise_path
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 TOKEN_NEEDED_LINE: Final = b"Poruwa-Csrf: token-needed\r\n"
 _COOKIE: Final = 1 << COOKIE
+_LEAST_OF_A_BOMB: Final = MAX_COOKIES  # bytes: a cookie has one
+_UNDERSCORE: Final = ord("_")
+_SLASH: Final = ord("/")
 _HOST_LINE: Final = b"X-Forwarded-Host: "
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
@@ -139,7 +142,7 @@ def guard_request(exchange: Exchange) -> bool:
     if guard is None:
         return False
     head = exchange.head
-    if head.has_any(_COOKIE) and has_too_many_cookies(head):
+    if head.cookie_bytes >= _LEAST_OF_A_BOMB and has_too_many_cookies(head):
         _refuse(exchange, 431, "too-many-cookies")
         return True
     if may_be_own(exchange.path) and is_own_path(exchange.path):
@@ -152,7 +155,7 @@ def guard_request(exchange: Exchange) -> bool:
 
 def may_be_own(path: bytes) -> bool:
     """Whether a path needs the look that ``is_own_path`` takes; for nearly none it does."""
-    return path.startswith((OWN_PATH_START, b"//"))
+    return len(path) > 1 and (path[1] == _UNDERSCORE or path[1] == _SLASH)
 
 
 def answer_own_path(exchange: Exchange) -> bool:
@@ -187,8 +190,11 @@ def own_origin(exchange: Exchange) -> bytes:
 
 def has_too_many_cookies(head: RequestHead) -> bool:
     """Whether ``rules.cookie`` would not take a request's cookies: no honest browser sends them."""
-    raw = head.raw
-    if len(raw) <= MAX_FIELD_BYTES and raw.count(b";") < MAX_COOKIES:
+    lines = head.line_count  # each could be a Cookie field, and a cookie
+    if (
+        head.cookie_bytes + 2 * lines <= MAX_FIELD_BYTES
+        and head.raw.count(b";") + lines < MAX_COOKIES
+    ):
         return False
     field = head.field(b"cookie") or b""
     return len(field) > MAX_FIELD_BYTES or field.count(b";") >= MAX_COOKIES

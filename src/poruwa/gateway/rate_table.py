@@ -69,6 +69,20 @@ class RateTable:
             words[slot + self._cell] += round(quota.interval_seconds * _NANOS)
         return decision
 
+    def prepay(self, number: int, quota: Quota, count: int, now: int) -> bool:
+        """Count ``count`` requests before they come, if there is room for all of them."""
+        words = self._words
+        slot = self._slot(number, now)
+        since = words[slot + _SINCE]
+        arrival = since + self._used(slot)
+        interval = round(quota.interval_seconds * _NANOS)
+        if max(arrival, now) + interval * (count - quota.burst) > now:
+            return False
+        if arrival < now:
+            self._move(slot, since + now - arrival)
+        words[slot + self._cell] += interval * count
+        return True
+
     def holds(self, number: int) -> bool:
         """Whether a client was seen and not forgotten since."""
         return number in self._numbers(number)

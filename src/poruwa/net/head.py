@@ -142,7 +142,7 @@ class Head:
     end, so that they go between a start line and further lines. The fields that every message is
     asked for are attributes, without surrounding white space; None where they are missing. What is
     repeated is joined by a comma (cookies by a semicolon), which makes it invalid where it must not
-    be repeated.
+    be repeated. ``cookie_bytes`` is how long the values of all Cookie lines are.
     """
 
     __slots__ = (
@@ -156,6 +156,7 @@ class Head:
         "block_start",
         "connection",
         "content_length",
+        "cookie_bytes",
         "date",
         "expect",
         "host_field",
@@ -194,6 +195,7 @@ class Head:
         self._cuts: list[int] | None = None
         self._block_end: i64 = 0
         self._seen: i64 = 0  # a bit for each number
+        self.cookie_bytes: i64 = 0
         self._is_repeated = False
 
     @property
@@ -339,6 +341,8 @@ class Head:
         """Keep the value of a line that every message is asked for, or that it is there."""
         if field >= _FIRST_FLAG:
             self._seen |= 1 << field
+            if field == COOKIE:
+                self.cookie_bytes += end - colon - 1
             return
         value = trimmed(data, colon + 1, end)
         if field == HOST:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-OWN_PATH_START: Final = b"/_poruwa"
 SESSION_PATH: Final = b"/_poruwa/session"
 REPORTS_PATH: Final = b"/_poruwa/reports"
 
