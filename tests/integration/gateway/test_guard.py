@@ -432,11 +432,13 @@ def test_who_somebody_is_can_be_asked(site: Site) -> None:
     [
         "Cookie: " + "; ".join(f"c{number}=1" for number in range(181)) + "\r\n",
         "Cookie: " + ";".join("a=" for _ in range(400)) + "\r\n",
+        "Cookie: " + ";" * 180 + "\r\n",
+        "Cookie: a;b;c;d\r\n" * 50,
         "Cookie: " + "; ".join(f"c{number}={'x' * 4000}" for number in range(5)) + "\r\n",
         "".join(f"Cookie: c{number}={'x' * 4000}\r\n" for number in range(5)),
         "Cookie: " + "; ".join(f"c{number}={'x' * 4000}" for number in range(40)) + "\r\n",
     ],
-    ids=["many", "empty", "large", "in-lines", "beyond-every-limit"],
+    ids=["many", "empty", "separators", "many-in-lines", "large", "in-lines", "beyond-every-limit"],
 )
 @pytest.mark.parametrize("path", ["/", "/pages/bombed", "/_poruwa/session"])
 def test_a_cookie_bomb_gets_a_page_that_clears_it(site: Site, path: str, cookies: str) -> None:

@@ -14,6 +14,7 @@ from fakes.gateway_process import GatewayProcess
 from fakes.origin import Origin
 from fakes.valkey_process import BUS, ValkeyProcess
 from fakes.wire import Response
+from poruwa.gateway.rate_limit import PREPAID_SHARE
 
 POLICY = """
 [site]
@@ -36,6 +37,9 @@ lifetimes = {{ browser = "0s", gateway = "1h" }}
 [rate_limits.few]
 requests = 5
 window = "1h"
+[rate_limits.many]
+requests = 160
+window = "1h"
 [rate_limits.session]
 requests = 5
 window = "1h"
@@ -45,6 +49,11 @@ path = "/pages/*"
 pool = "app"
 data_class = "page"
 rate_limit = "few"
+[[routes]]
+path = "/many/*"
+pool = "app"
+data_class = "page"
+rate_limit = "many"
 [[routes]]
 path = "/sign-in"
 pool = "app"
@@ -194,3 +203,15 @@ def test_a_body_waits_for_the_word(pair: list[GatewayProcess]) -> None:
     """A post whose body comes while the bus is asked reaches the origin whole."""
     answer = pair[0].get("/sign-in", method="POST", body=b"x" * 300_000)
     assert answer.status == 200
+
+
+def test_what_is_counted_ahead_stays_within_the_stated_error(pair: list[GatewayProcess]) -> None:
+    """D6: all workers together let a client read its burst, but for an eighth more or less.
+
+    Each request has a connection of its own, so that both workers have their part in it.
+    """
+    statuses = [pair[0].get("/many/1").status for _ in range(240)]
+    allowed = statuses.count(200)
+    assert statuses.count(429) == 240 - allowed
+    assert abs(allowed - 160) <= 160 * PREPAID_SHARE
+    assert set(statuses[-20:]) == {429}

@@ -86,6 +86,18 @@ def test_a_full_neighbourhood_gives_up_who_is_free_soonest(shared: SharedState) 
     assert table.holds(7 + 2 * width)
 
 
+def test_requests_counted_ahead_are_all_there_or_not_counted(shared: SharedState) -> None:
+    one, two = RateTable(shared, 0), RateTable(shared, 1)
+    number, quota = one.number(b"client"), Quota(10, 10.0, 8)
+    assert one.prepay(number, quota, 5, NOW)
+    assert not two.prepay(number, quota, 4, NOW)
+    assert [two.take(number, quota, NOW).is_allowed for _ in range(4)] == [True] * 3 + [False]
+    assert not one.prepay(number, quota, 4, NOW + 3 * 10**9)
+    assert one.prepay(number, quota, 4, NOW + 4 * 10**9)
+    assert one.prepay(number, quota, 8, NOW + 3600 * 10**9)
+    assert not one.prepay(number, quota, 1, NOW + 3600 * 10**9)
+
+
 def test_what_the_bus_says_is_remembered(shared: SharedState) -> None:
     table, quota = RateTable(shared, 0), Quota(1, 60.0, 1)
     table.learn(5, 60.0, NOW)
