@@ -86,7 +86,8 @@ def visit(url: str, reach: Reach) -> Visit:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PoruwaError(f"{url!r} is no URL to audit; write https://host/path.")
-    page = _follow(url, reach)[-1]
+    chain = _follow(url, reach)
+    page = chain[-1]
     origin = urljoin(page.url, "/")
     etag = page.first("etag")
     others = [_fetch(urljoin(origin, f"/not-there-{secrets.token_hex(4)}"), reach)]
@@ -96,7 +97,7 @@ def visit(url: str, reach: Reach) -> Visit:
     preflight = {"Origin": FOREIGN_ORIGIN, "Access-Control-Request-Method": "GET"}
     return Visit(
         page=page,
-        redirections=_plain_redirections(parts, reach),
+        redirections=chain if parts.scheme == "http" else _plain_redirections(parts, reach),
         robots=_fetch(urljoin(origin, "/robots.txt"), reach),
         preflight=_fetch(page.url, reach, preflight, method="OPTIONS"),
         others=others,

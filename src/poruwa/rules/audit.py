@@ -257,7 +257,7 @@ def _integrity(visit: Visit) -> Result:
         return Result(test, "foreign scripts without integrity", -5)
     if foreign or (page.is_secure and any(integrity for _, integrity in sources)):
         return Result(test, "scripts with integrity, loaded securely", 5)
-    return Result(test, "own scripts alone, without integrity", 0)
+    return Result(test, "own scripts alone", 0)
 
 
 def _sniffing(visit: Visit) -> Result:

@@ -200,6 +200,15 @@ def test_a_planted_weakness_is_told(authority: Authority, name: str) -> None:
     assert any(text in each.text for each in found.findings), found.findings
 
 
+def test_a_site_without_https_is_told_so(authority: Authority) -> None:
+    """Asked for by its http URL, wherever it listens, as one does on one's own machine."""
+    with weak_site(authority=authority, redirects=False) as site:
+        url = f"http://{site.plain}/"
+        found = audit(visit(url, Reach()))
+    assert outcome(found, "redirection") == ("stays on HTTP", -20)
+    assert outcome(found, "strict-transport-security") == ("there is no HTTPS", -20)
+
+
 @pytest.mark.parametrize(
     ("weakness", "options", "code"),
     [
