@@ -186,11 +186,6 @@ def _check_shared(route: Route, data_class: DataClass, path: Path, findings: Fin
             f"{shared}: a cookie on a shared response would be handed to everybody; use a private "
             "class, or set the cookie elsewhere",
         )
-    if route.affinity and findings.positions.is_written((*path, "affinity")):
-        findings.refuse(
-            (*path, "affinity"),
-            f"{shared}: its responses carry no affinity cookie; drop this line",
-        )
     if route.methods and not set(route.methods) & _SAFE_METHODS:
         findings.refuse(
             (*path, "data_class"),

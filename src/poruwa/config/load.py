@@ -16,7 +16,7 @@ from typing import Any
 
 from poruwa.config.check import find_contradictions
 from poruwa.config.fields import fields_of
-from poruwa.config.model import DiscoveryKind, Headers, Instance, Policy, Pool, Route, Scope
+from poruwa.config.model import DiscoveryKind, Headers, Instance, Policy, Pool, Route
 from poruwa.config.model_security import NO_HEADERS
 from poruwa.config.positions import Positions, find_positions
 from poruwa.config.problems import Findings, Problem
@@ -100,7 +100,7 @@ def read_policy(
         findings.warnings += contradictions.warnings
     return Reading(
         file_name=name,
-        policy=None if findings.problems or policy is None else _without_shared_affinity(policy),
+        policy=None if findings.problems else policy,
         positions=findings.positions,
         problems=_in_order(findings.problems),
         warnings=_in_order(findings.warnings),
@@ -238,16 +238,6 @@ def _with_file_sources(policy: Policy, folder: Path | None) -> Policy:
         return dataclasses.replace(pool, discovery=found)
 
     return dataclasses.replace(policy, pools=tuple(map(placed, policy.pools)))
-
-
-def _without_shared_affinity(policy: Policy) -> Policy:
-    """Switch affinity off where the class is shared: no cookie may stand on such a response."""
-    shared = {each.name for each in policy.classes if each.scope is Scope.SHARED}
-    routes = tuple(
-        dataclasses.replace(route, affinity=False) if route.data_class in shared else route
-        for route in policy.routes
-    )
-    return dataclasses.replace(policy, routes=routes)
 
 
 def _unreadable(name: str, error: tomllib.TOMLDecodeError) -> Reading:

@@ -124,7 +124,10 @@ class Route:
     ] = None
     affinity: Annotated[
         bool,
-        Setting(why="Whether the pool's affinity applies; always off where the class is shared."),
+        Setting(
+            why="Whether the pool's affinity applies; where the class is shared, to what is not "
+            "kept: neither GET nor HEAD."
+        ),
     ] = True
     accepts: Annotated[
         tuple[str, ...],

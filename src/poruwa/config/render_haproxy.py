@@ -30,6 +30,7 @@ from poruwa.config.model import (
     Policy,
     Pool,
     Route,
+    Scope,
     TlsVersion,
 )
 
@@ -257,7 +258,8 @@ def _redirect_location(to: str, path: str) -> str:
 
 def _backend_name(policy: Policy, route: Route) -> str:
     pool = policy.pool_named(str(route.pool))
-    is_bound = pool.affinity is not None and route.affinity
+    shared = {each.name for each in policy.classes if each.scope is Scope.SHARED}
+    is_bound = pool.affinity is not None and route.affinity and route.data_class not in shared
     return f"pool_{pool.name}_bound" if is_bound else f"pool_{pool.name}"
 
 

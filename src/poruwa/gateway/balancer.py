@@ -358,7 +358,7 @@ def balance(exchange: Exchange) -> bool:
         exchange.client.refuse(RefusalReason.BODY_TOO_LARGE)
         return True
     exchange.pool = pool
-    if route.affinity and pool.has_affinity:
+    if pool.has_affinity and route.binds(exchange.method):
         exchange.bound, exchange.failover_allowed = pool.bound_instance(
             exchange.head.field(b"cookie"), secure=exchange.is_secure
         )

@@ -73,7 +73,7 @@ def response_head(exchange: Exchange, head: ResponseHead, *, chunked: bool) -> b
         lines += b"Connection: close\r\n"
     elif exchange.head.minor_version == 0:
         lines += b"Connection: keep-alive\r\n"
-    if exchange.pool.has_affinity and exchange.route.affinity:
+    if exchange.pool.has_affinity and exchange.route.binds(exchange.method):
         lines += _affinity_line(exchange, head)
     writes = exchange.gateway.read_your_writes
     if writes is not None and head.has_any(_INTERNAL):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poruwa.config.model import Hedge, Host, Policy, Route
+from poruwa.config.model import Hedge, Host, Policy, Route, Scope
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
@@ -32,7 +32,8 @@ class GatewayRoute:
     """A route with what a request needs of it; limits in bytes and seconds, 0 for none."""
 
     __slots__ = (
-        "affinity",
+        "_affinity",
+        "_is_shared",
         "body_bytes",
         "cache_rule",
         "client_control",
@@ -60,7 +61,10 @@ class GatewayRoute:
         limits, timeouts = policy.limits, policy.timeouts
         self.name = route.name or route.path
         self.pool = pools[route.pool] if route.pool is not None else None
-        self.affinity = route.affinity
+        self._affinity = route.affinity
+        self._is_shared = route.data_class in {
+            each.name for each in policy.classes if each.scope is Scope.SHARED
+        }
         self.body_bytes = limits.body_bytes if route.body_bytes is None else route.body_bytes
         self.first_byte_seconds = (
             timeouts.first_byte_seconds
@@ -90,6 +94,13 @@ class GatewayRoute:
         self.latency = LatencyHistogram(0.0)
         self.has_learned = False
         self.learn_patience(0.0, policy.hedge)
+
+    def binds(self, method: bytes) -> bool:
+        """Whether a request goes where its client's affinity cookie says, if the pool has one.
+
+        On a shared route only what no cache keeps: a copy for everybody comes from anybody.
+        """
+        return self._affinity and (not self._is_shared or method not in (b"GET", b"HEAD"))
 
     def learn(self, seconds: float) -> None:
         """Note the time to the first byte of an answer that a hedge could have been sent for."""

@@ -70,6 +70,15 @@ failover = "fail"
         f'[[routes]]\npath = "/{pool}/*"\npool = "{pool}"\n'
         for pool in ("turns", "weights", "load", "bound", "strict")
     )
+    + """
+[classes.page]
+scope = "shared"
+lifetimes = { browser = "0s", gateway = "1h" }
+[[routes]]
+path = "/bound/pages/*"
+pool = "bound"
+data_class = "page"
+"""
 )  # fmt: skip
 
 
@@ -238,6 +247,22 @@ def test_no_affinity_cookie_where_a_shared_cache_may_store(
     three.on("/bound/shared", lambda call: call.reply(b"ok", fields=fields))
     answer = three.gateway.get("/bound/shared")
     assert (answer.get("set-cookie") is not None) is is_set
+
+
+def test_on_a_shared_route_what_is_not_kept_is_bound(three: Three) -> None:
+    """A4: state that an instance holds is there for a form of a page that all share (check 46)."""
+    three.on("/bound/pages/1", private)
+    assert three.gateway.get("/bound/pages/1").get("set-cookie") is None
+    first = three.gateway.get("/bound/pages/1", method="POST")
+    cookie = (first.get("set-cookie") or b"").decode().partition(";")[0]
+    assert cookie.startswith(COOKIE)
+    answers = [
+        three.gateway.get("/bound/pages/1", f"Cookie: {cookie}\r\n", method="POST")
+        for _ in range(12)
+    ]
+    assert {answer.body for answer in answers} == {first.body}
+    assert all(answer.get("set-cookie") is None for answer in answers)
+    assert three.gateway.get("/bound/pages/1", method="OPTIONS").get("set-cookie")
 
 
 def bound_to(three: Three, path: str) -> tuple[str, str]:

@@ -95,17 +95,6 @@ def test_a_literal_secret_is_not_repeated_in_the_message() -> None:
     assert "hunter2" not in caught.value.message
 
 
-def test_affinity_is_off_where_copies_are_shared() -> None:
-    """A4, G1: the gateway needs no second look to leave cookies off shared responses."""
-    text = _SMALL + (
-        '[classes.home]\nscope = "shared"\nlifetimes = { browser = "0s", gateway = "1h" }\n'
-        '[[routes]]\npath = "/"\npool = "app"\ndata_class = "home"\n'
-    )
-    routes = {route.path: route for route in parse_policy(text, "site.toml").routes}
-    assert routes["/"].affinity is False
-    assert routes["/*"].affinity is True
-
-
 def test_file_names_start_at_the_folder_of_the_policy(tmp_path: Path) -> None:
     text = _SMALL + '[[routes]]\npath = "/files/*"\nstatic = { folder = "files" }\n'
     (tmp_path / "site.toml").write_text(text)
