@@ -29,7 +29,13 @@ from poruwa.config.model import Policy, Route
 from poruwa.gateway.reports import take_report
 from poruwa.net.head import COOKIE
 from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES
-from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
+from poruwa.rules.csrf import (
+    CsrfVerdict,
+    WantedOrigins,
+    cannot_be_forged,
+    judge_origin,
+    origin_of,
+)
 from poruwa.rules.own_paths import REPORTS_PATH, SESSION_PATH, is_own_path
 from poruwa.rules.routing import normalise_path
 
@@ -43,7 +49,6 @@ _LEAST_OF_A_BOMB: Final = MAX_COOKIES  # bytes: a cookie has one
 _UNDERSCORE: Final = ord("_")
 _SLASH: Final = ord("/")
 _HOST_LINE: Final = b"X-Forwarded-Host: "
-_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 _log = structlog.get_logger(component="gateway")
 
@@ -58,12 +63,8 @@ class Guard:
 
     __slots__ = (
         "_accept_line",
-        "_cors_credentials",
-        "_cors_is_open",
-        "_cors_methods",
-        "_cors_origins",
         "_is_csrf_checked",
-        "_trusted",
+        "_origins",
         "accepts",
         "is_rewritten",
     )
@@ -73,15 +74,7 @@ class Guard:
         self.accepts = frozenset(each.lower().encode() for each in route.accepts)
         self._accept_line = b"Accept: " + ", ".join(route.accepts).encode() + b"\r\n"
         self._is_csrf_checked = policy.csrf.enabled
-        self._trusted = frozenset(each.lower().encode() for each in policy.csrf.trusted_origins)
-        cors = route.cors
-        origins = cors.origins if cors is not None else ()
-        self._cors_is_open = "*" in origins
-        self._cors_origins = frozenset(each.lower().encode() for each in origins)
-        self._cors_methods = frozenset(
-            each.encode() for each in (cors.methods if cors is not None else ())
-        )
-        self._cors_credentials = cors is not None and cors.credentials
+        self._origins = WantedOrigins(policy.csrf.trusted_origins, route.cors)
 
     def refuses(self, exchange: Exchange) -> bool:
         """Answer a request that is forged, or has a body of another type than the route takes."""
@@ -106,34 +99,18 @@ class Guard:
         head = exchange.head
         origin = head.field(b"origin")
         has_cookies = head.has_any(_COOKIE)
+        authorization = head.field(b"authorization")
         return judge_origin(
             exchange.method,
             own_origin=own_origin(exchange),
             origin=origin,
             fetch_site=head.field(b"sec-fetch-site"),
-            has_cookies=has_cookies and not cannot_be_forged(head.field(b"authorization")),
-            trusted=self._trusted_for(exchange.method, origin, has_cookies=has_cookies),
+            has_cookies=has_cookies and not cannot_be_forged(authorization),
+            trusted=self._origins.of(
+                exchange.method, origin, has_cookies=has_cookies, authorization=authorization
+            ),
             is_handshake=exchange.is_upgrade,
         )
-
-    def _trusted_for(
-        self, method: bytes, origin: bytes | None, *, has_cookies: bool
-    ) -> frozenset[bytes]:
-        """Return the origins whose requests are wanted.
-
-        Also those that the route's ``cors`` lets use the method: without cookies, or where it says
-        that they may come along.
-        """
-        if (
-            origin is None
-            or method not in self._cors_methods
-            or (has_cookies and not self._cors_credentials)
-        ):
-            return self._trusted
-        origin = origin.lower()
-        if self._cors_is_open or origin in self._cors_origins:
-            return self._trusted | {origin}
-        return self._trusted
 
 
 def guard_request(exchange: Exchange) -> bool:
@@ -184,8 +161,8 @@ def own_origin(exchange: Exchange) -> bytes:
         host = exchange.head.host
     else:
         at += len(_HOST_LINE)
-        host = lines[at : lines.find(b"\r\n", at)].lower()
-    return scheme + b"://" + host.removesuffix(_DEFAULT_PORTS[scheme])
+        host = lines[at : lines.find(b"\r\n", at)]
+    return origin_of(scheme, host)
 
 
 def has_too_many_cookies(head: RequestHead) -> bool:

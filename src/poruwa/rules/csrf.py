@@ -6,6 +6,9 @@ of the request is believed. Only where a browser says nothing, but sent cookies,
 32 characters, bound to the session by a MAC, made anew every hour. Tokens of earlier hours of the
 same session stay good, so that a form that was opened in the morning can be sent in the evening.
 
+The gateway and ``SecurityMiddleware`` ask the same: which origin a request was sent to
+(``origin_of``), whose pages may make it (``WantedOrigins``), and what follows (``judge_origin``).
+
 Sources: OWASP CSRF Prevention cheat sheet; ASVS 5.0 section 3.5. No clock: ``now`` is in wall
 seconds.
 """
@@ -14,13 +17,17 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Final
 
+from poruwa.config.model_route import Cors
+
 SAFE_METHODS: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _PERIOD_CHARACTERS: Final = 4  # three bytes: hours until the year 3883
 _PERIOD_BYTES: Final = 3
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 
 class CsrfVerdict(Enum):
@@ -93,6 +100,62 @@ def judge_origin(
     if origin is not None:
         return CsrfVerdict.OWN
     return CsrfVerdict.TOKEN_NEEDED if has_cookies else CsrfVerdict.NO_BROWSER
+
+
+def origin_of(scheme: bytes, host: bytes) -> bytes:
+    """Return the origin of what is sent to a host, as browsers write it (RFC 6454 section 6.2).
+
+    Args:
+        scheme: ``http`` or ``https``.
+        host: with its port, if there is one.
+    """
+    return scheme + b"://" + host.lower().removesuffix(_DEFAULT_PORTS[scheme])
+
+
+class WantedOrigins:
+    """The other origins whose pages may change something, on one route.
+
+    Those that the policy trusts, and those that the route's ``cors`` lets use the method: without
+    credentials, or where it says that they may come along.
+
+    Args:
+        trusted: ``csrf.trusted_origins``.
+        cors: the route's; None where it has none.
+    """
+
+    __slots__ = ("_is_open", "_methods", "_named", "_takes_credentials", "_trusted")
+
+    def __init__(self, trusted: Iterable[str], cors: Cors | None) -> None:
+        self._trusted = frozenset([each.lower().encode() for each in trusted])
+        origins = cors.origins if cors is not None else ()
+        methods = cors.methods if cors is not None else ()
+        self._is_open = "*" in origins
+        self._named = frozenset([each.lower().encode() for each in origins])
+        self._methods = frozenset([each.encode() for each in methods])
+        self._takes_credentials = cors is not None and cors.credentials
+
+    def of(
+        self, method: bytes, origin: bytes | None, *, has_cookies: bool, authorization: bytes | None
+    ) -> frozenset[bytes]:
+        """Return those that matter for one request, in lower case.
+
+        Args:
+            method: of the request; GET for the handshake of a WebSocket.
+            origin: the Origin field.
+            has_cookies: whether it carries any.
+            authorization: the field. What browsers add themselves to a form of anybody's counts
+                like a cookie (``cannot_be_forged``).
+        """
+        if origin is None or method not in self._methods:
+            return self._trusted
+        if not self._takes_credentials and (
+            has_cookies or (authorization is not None and not cannot_be_forged(authorization))
+        ):
+            return self._trusted
+        origin = origin.lower()
+        if self._is_open or origin in self._named:
+            return self._trusted | {origin}
+        return self._trusted
 
 
 def cannot_be_forged(authorization: bytes | None) -> bool:

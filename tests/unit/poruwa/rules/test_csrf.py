@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poruwa.rules.csrf import CsrfTokens, CsrfVerdict, cannot_be_forged, judge_origin
+from poruwa.config.model_route import Cors
+from poruwa.rules.csrf import (
+    CsrfTokens,
+    CsrfVerdict,
+    WantedOrigins,
+    cannot_be_forged,
+    judge_origin,
+    origin_of,
+)
 
 OWN = b"https://weddinglk.test"
 HOUR = 3600
@@ -146,3 +154,62 @@ def test_a_changed_character_in_any_place_is_no_token(length: int) -> None:
 def test_lengths_that_cannot_be_are_refused(length: int) -> None:
     with pytest.raises(ValueError, match="32 to 128"):
         CsrfTokens((b"k",), length=length)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        (b"https", b"WeddingLK.test", OWN),
+        (b"https", b"weddinglk.test:443", OWN),
+        (b"https", b"weddinglk.test:80", OWN + b":80"),
+        (b"https", b"weddinglk.test:8443", OWN + b":8443"),
+        (b"http", b"weddinglk.test:80", b"http://weddinglk.test"),
+        (b"http", b"[::1]:8080", b"http://[::1]:8080"),
+        (b"https", b"[::443]", b"https://[::443]"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_do(scheme: bytes, host: bytes, origin: bytes) -> None:
+    """RFC 6454 section 6.2: without the scheme's own port, in lower case."""
+    assert origin_of(scheme, host) == origin
+
+
+PARTNER, READER = b"https://partner.test", b"https://Reader.test"
+CORS = Cors(origins=("https://reader.test",), methods=("GET", "POST"))
+WITH_COOKIES = Cors(origins=("https://reader.test",), methods=("POST",), credentials=True)
+OPEN = Cors(origins=("*",), methods=("POST",))
+
+
+@pytest.mark.parametrize(
+    ("cors", "method", "origin", "cookies", "authorization", "is_wanted"),
+    [
+        (None, b"POST", READER, False, None, False),
+        (CORS, b"POST", READER, False, None, True),
+        (CORS, b"DELETE", READER, False, None, False),  # a method that it does not name
+        (CORS, b"POST", b"https://evil.test", False, None, False),
+        (CORS, b"POST", b"null", False, None, False),
+        (CORS, b"POST", READER, True, None, False),
+        (CORS, b"POST", READER, False, b"Basic YTpi", False),  # which browsers add by themselves
+        (CORS, b"POST", READER, False, b"Bearer x", True),
+        (WITH_COOKIES, b"POST", READER, True, None, True),
+        (WITH_COOKIES, b"POST", READER, True, b"Basic YTpi", True),
+        (WITH_COOKIES, b"POST", b"https://evil.test", True, None, False),
+        (OPEN, b"POST", b"https://evil.test", False, None, True),
+        (OPEN, b"POST", b"https://evil.test", True, None, False),
+        (OPEN, b"POST", b"https://evil.test", False, b"Negotiate x", False),
+        (OPEN, b"PUT", b"https://evil.test", False, None, False),
+    ],
+)
+def test_31_a_routes_cors_lets_in_whom_it_names(
+    cors: Cors | None,
+    method: bytes,
+    origin: bytes,
+    cookies: bool,
+    authorization: bytes | None,
+    is_wanted: bool,
+) -> None:
+    """Checks 30, 31; D4: for the methods it names, with credentials only where it says so."""
+    wanted = WantedOrigins((PARTNER.decode().upper(),), cors)
+    found = wanted.of(method, origin, has_cookies=cookies, authorization=authorization)
+    assert PARTNER in found
+    assert (origin.lower() in found) is is_wanted
+    assert wanted.of(method, None, has_cookies=cookies, authorization=None) == {PARTNER}
