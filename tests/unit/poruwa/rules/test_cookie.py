@@ -38,6 +38,33 @@ def test_cookies_are_read_as_browsers_write_them(field: bytes, values: dict[byte
     assert parse_cookies(field).values == values
 
 
+# What some language calls white space, as bytes of a Cookie field; a browser trims two of them.
+BLANKS = [
+    *(bytes((code,)) for code in (*range(0x0A, 0x0E), *range(0x1C, 0x20), 0x85, 0xA0)),
+    *map(str.encode, "\u0085\u00a0\u1680\u2000\u2028\u3000\ufeff"),
+]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+def test_5_no_blank_but_space_and_tab_is_trimmed(blank: bytes) -> None:
+    """Check 5: a sibling host sets such a name, as browsers see no prefix in it."""
+    for field in (blank + b"__Host-x=evil", b"a=1;" + blank + b"__Host-x=evil", b"a=1; " + blank):
+        assert parse_cookies(field + b"; b=2").values.keys() <= {b"a", b"b"}
+    assert parse_cookies(b"__Host-x" + blank + b"=evil").values == {}
+    # RFC 6265bis section 5.6 trims no more of values: what was set is what is read.
+    for value in (blank + b"v", b"v" + blank):
+        assert parse_cookies(b"a=" + value).values == {b"a": value}
+        assert lone_cookie(b"a=" + value, b"a") in (value, None)
+        assert lone_cookie(b"a=" + value + b"; b=2", b"a") in (value, None)
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+def test_5_the_short_way_sees_no_prefix_behind_a_blank_either(blank: bytes) -> None:
+    """Check 5: found without parsing, a name stands at the start or behind ``"; "``."""
+    for before in (blank, b"a=1;" + blank, b"a=1; " + blank):
+        assert lone_cookie(before + b"__Host-x=evil", b"__Host-x") is None
+
+
 def test_two_of_one_name_are_nobodys() -> None:
     cookies = parse_cookies(b"s=mine; a=1; s=planted; s=again")
     assert cookies.values == {b"a": b"1"}
