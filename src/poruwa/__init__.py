@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from poruwa.app.platform import Platform
     from poruwa.app.security.inline_blocks import Blocks, InlineBlocks, collect_blocks
     from poruwa.app.security.middleware import SecurityMiddleware
-    from poruwa.app.security.request_security import csrf_token_of, security_of, session_of
+    from poruwa.app.security.request_security import (
+        content_security_policy_of,
+        csrf_token_of,
+        security_of,
+        session_of,
+    )
     from poruwa.app.security.sessions import Session, Sessions
     from poruwa.app.security.sign_in import (
         end_other_sessions,
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     )
     from poruwa.app.tags import collect_tags, tag
     from poruwa.app.writes import Writes, WrittenChange
-    from poruwa.config.model import Ejection, Health, Hedge, Retry
+    from poruwa.config.model import Ejection, Headers, Health, Hedge, Retry
     from poruwa.errors import (
         BusUnavailable,
         ConfigError,
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from poruwa.rules.change import Change
     from poruwa.rules.cookie import CookieForm
     from poruwa.rules.rate_limit import Decision, client_bucket
+    from poruwa.rules.security_headers import SecurityFields
     from poruwa.stores.change_leases import Acknowledgement
     from poruwa.stores.tally import Tally
 
@@ -57,6 +63,7 @@ __all__ = [
     "Decision",
     "Ejection",
     "EnhancedCacheManager",
+    "Headers",
     "Health",
     "Hedge",
     "InlineBlocks",
@@ -68,6 +75,7 @@ __all__ = [
     "Platform",
     "PoruwaError",
     "Retry",
+    "SecurityFields",
     "SecurityMiddleware",
     "Session",
     "Sessions",
@@ -79,6 +87,7 @@ __all__ = [
     "client_bucket",
     "collect_blocks",
     "collect_tags",
+    "content_security_policy_of",
     "csrf_token_of",
     "end_other_sessions",
     "prove_again",
@@ -107,6 +116,7 @@ _HOMES = {
     "Decision": "poruwa.rules.rate_limit",
     "Ejection": "poruwa.config.model",
     "EnhancedCacheManager": "poruwa.app.cache.enhanced",
+    "Headers": "poruwa.config.model_security",
     "Health": "poruwa.config.model",
     "Hedge": "poruwa.config.model",
     "InlineBlocks": "poruwa.app.security.inline_blocks",
@@ -118,12 +128,14 @@ _HOMES = {
     "Platform": "poruwa.app.platform",
     "PoruwaError": "poruwa.errors",
     "Retry": "poruwa.config.model",
+    "SecurityFields": "poruwa.rules.security_headers",
     "SecurityMiddleware": "poruwa.app.security.middleware",
     "Session": "poruwa.app.security.sessions",
     "Sessions": "poruwa.app.security.sessions",
     "client_bucket": "poruwa.rules.rate_limit",
     "collect_blocks": "poruwa.app.security.inline_blocks",
     "collect_tags": "poruwa.app.tags",
+    "content_security_policy_of": "poruwa.app.security.request_security",
     "csrf_token_of": "poruwa.app.security.request_security",
     "end_other_sessions": "poruwa.app.security.sign_in",
     "prove_again": "poruwa.app.security.sign_in",

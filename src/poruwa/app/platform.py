@@ -291,7 +291,9 @@ class Platform:
             return False
         return self._layers.is_sure()
 
-    def install(self, app: Starlette, *, badges: Badges | None = None) -> None:
+    def install(
+        self, app: Starlette, *, badges: Badges | None = None, has_gateway: bool = True
+    ) -> None:
         """Add what every response needs: sessions, tags, entity tags, positions. Call it last.
 
         ``/_poruwa/session`` tells scripts of shared pages who somebody is. ``/_poruwa/metrics``
@@ -299,6 +301,8 @@ class Platform:
 
         Args:
             badges: what ``/_poruwa/session`` says of somebody signed in, beside who.
+            has_gateway: False where no gateway stands before the app, which then sets the security
+                fields of the policy itself and refuses what a route does not ``accepts``.
         """
         self._people.install_page(app, badges)
         app.add_middleware(
@@ -307,7 +311,7 @@ class Platform:
             wait_seconds=self.policy.stores.coherence.read_your_writes_wait_seconds,
         )
         app.add_middleware(MetricsPage, text=self.metrics)
-        self._people.install(app)
+        self._people.install(app, has_gateway=has_gateway)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:

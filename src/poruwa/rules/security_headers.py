@@ -76,12 +76,13 @@ class SecurityFields:
 
     Attributes:
         names: in lower case, of all fields that the policy states.
+        content_security_policy: as it states it, without where violations are reported to.
     """
 
-    __slots__ = ("_lines", "_values", "names")
+    __slots__ = ("_lines", "_values", "content_security_policy", "names")
 
     def __init__(self, section: Headers, *, domain: str, report_path: str | None = None) -> None:
-        csp = section.content_security_policy
+        self.content_security_policy = csp = section.content_security_policy
         if csp is not None and report_path is not None:
             csp += f"; report-to {REPORT_GROUP}; report-uri {report_path}"
         stated = {

@@ -11,7 +11,7 @@ nothing is cut in pieces (RFC 6265bis section 5.6).
 from __future__ import annotations
 
 from poruwa.config.model import Policy
-from poruwa.config.model_security import SameSite
+from poruwa.config.model_security import SameSite, Session
 from poruwa.errors import ConfigError
 from poruwa.rules.cookie import CookieForm, cookie_name
 
@@ -22,12 +22,20 @@ def session_form(policy: Policy) -> CookieForm:
     Raises:
         ConfigError: no browser would keep it.
     """
-    session = policy.session
+    return form_of_session(policy.session, domain=policy.cookies.domain)
+
+
+def form_of_session(session: Session, *, domain: str | None = None) -> CookieForm:
+    """Return the same by its section; raises alike.
+
+    Args:
+        domain: None for the host alone that sets it.
+    """
     return _form(
         session.cookie,
         same_site=session.same_site,
         path=session.path,
-        domain=policy.cookies.domain,
+        domain=domain,
         max_age_seconds=session.max_age_seconds,
     )
 

@@ -10,7 +10,7 @@ can be kept by every cache, together with the header. Nothing reads the page's H
     environment = Environment(extensions=[InlineBlocks], ...)
     with collect_blocks() as blocks:
         html = template.render(...)
-    csp = blocks.policy("default-src 'none'; script-src 'self'")
+    csp = blocks.policy(content_security_policy_of(request))
 
 Values in a script go through Jinja's ``tojson``: what it writes is safe there. A hash allows what
 was rendered, so that a value that ends the element, or opens a comment, is refused.
@@ -53,16 +53,17 @@ class Blocks:
         """Note a block's content, as browsers hash it."""
         self._hashes[_DIRECTIVES[kind]][block_hash(text)] = None
 
-    def policy(self, site_policy: str) -> str | None:
+    def policy(self, site_policy: str | None) -> str | None:
         """Return the page's Content-Security-Policy; None where the site's own is enough.
 
         Args:
-            site_policy: what holds for every page, as in ``headers.content_security_policy``.
+            site_policy: what holds for the page, ``poruwa.content_security_policy_of(request)``;
+                None where nothing does.
 
         Raises:
             ValueError: it is no policy.
         """
-        if not any(self._hashes.values()):
+        if site_policy is None or not any(self._hashes.values()):
             return None
         directives = parse_csp(site_policy)
         for name, hashes in self._hashes.items():

@@ -6,15 +6,16 @@ writes the cookie's next token on the way out, on responses that no shared cache
 
 Behind a Poruwa gateway much is decided before: it has refused what browsers say is of another site,
 and says in ``Poruwa-Csrf`` where a token must be seen; it adds the security fields. Used alone, the
-middleware does both itself::
+middleware does both itself. Around the whole app, the answers to its failures carry them, too::
 
-    keys = SessionKeys(lambda: os.environ["SESSION_KEYS"])
-    form = CookieForm(name=b"__Host-Http-id", max_age_seconds=30 * 86_400)
-    sessions = Sessions(SessionRules.of(config.model_security.Session(), "my-site"), keys, form)
-    fields = SecurityFields(config.model_security.Headers(), domain="my-site.example")
-    app.add_middleware(SecurityMiddleware, sessions=sessions, fields=fields)
+    app = SecurityMiddleware(
+        Starlette(routes=routes),
+        sessions=Sessions.alone("my-site", "env:SESSION_KEYS"),
+        fields=SecurityFields(Headers(), domain="my-site.example"),
+    )
 
-Revocations are then of this process alone, until ``sessions.revocations.connect``.
+Revocations are then of this process alone, until ``sessions.revocations.connect``. Routes, cookies
+and limits of a policy file come by ``Platform.install``.
 """
 
 from __future__ import annotations
@@ -27,28 +28,44 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from poruwa.app.security.own_origin import sent_to
+from poruwa.app.security.request_body import has_body, once_more, read_body
 from poruwa.app.security.request_security import SCOPE_KEY, RequestSecurity
+from poruwa.app.security.response_fields import (
+    Fields,
+    field_of_line,
+    forbid_storing,
+    may_set_cookie,
+    says_who_may_store,
+    sets_cookie,
+)
+from poruwa.app.security.route_rules import RouteLookup, RouteRule, RouteRules
 from poruwa.app.security.sessions import NoSession, Session, Sessions
-from poruwa.errors import ErrorSource, PoruwaError
-from poruwa.rules.affinity import may_carry_cookie
+from poruwa.config.forms import FORMS
+from poruwa.errors import ConfigError, ErrorSource, PoruwaError
 from poruwa.rules.cookie import TooManyCookies
-from poruwa.rules.csrf import CsrfVerdict, cannot_be_forged, judge_origin
+from poruwa.rules.csrf import (
+    SAFE_METHODS,
+    CsrfVerdict,
+    cannot_be_forged,
+    judge_origin,
+    origin_of,
+)
+from poruwa.rules.forwarding import TrustedNetworks
 from poruwa.rules.security_headers import SecurityFields
 
 GATEWAY_VERDICT: Final = b"poruwa-csrf"
 TOKEN_NEEDED: Final = b"token-needed"
-MAX_FORM_BYTES: Final = 1 << 20
-_OF_LIFETIME: Final = frozenset((b"cache-control", b"cdn-cache-control", b"expires"))
 _FORM: Final = b"application/x-www-form-urlencoded"
 
 FOREIGN: Final = "This request comes from another site."
 UNKNOWN_ORIGIN: Final = "This browser does not say which page the form was on; use a newer one."
 NO_TOKEN: Final = "Reload the page and send the form again: its token is missing or too old."  # noqa: S105
 TOO_LARGE: Final = "The form is too large."
+TWO_READINGS: Final = "This address could be read in two ways."
+WRONG_TYPE: Final = "A body of this type is not taken here."
 
 _logger = logging.getLogger("poruwa.app")
-
-_Fields = list[tuple[bytes, bytes]]
 
 
 class SecurityMiddleware:
@@ -67,7 +84,18 @@ class SecurityMiddleware:
         token_field: where forms put it.
         own_origin: ``https://host[:port]`` of the site; None to go by the request's own.
         trusted: further origins whose pages may send forms.
-        fields: None behind a gateway, which sets them.
+        fields: of every response; None where a gateway sets them, or ``routes`` says them.
+        routes: what a policy says of each route.
+        proxies: addresses, networks and ``"unix"``: peers whose word on the site's host and scheme
+            counts (``X-Forwarded-Host``, ``-Proto``, ``Forwarded``). A server that reads these
+            itself and puts the client's address in the peer's place (uvicorn: ``--proxy-headers``)
+            hides the peer; then name ``own_origin``.
+
+    Attributes:
+        is_alone: no gateway stands before: it sets the security fields.
+
+    Raises:
+        ConfigError: an origin or a network that is none.
     """
 
     def __init__(
@@ -81,29 +109,46 @@ class SecurityMiddleware:
         own_origin: str | None = None,
         trusted: Iterable[str] = (),
         fields: SecurityFields | None = None,
+        routes: RouteRules | None = None,
+        proxies: Iterable[str] = (),
     ) -> None:
         self.app = app
         self._sessions = sessions
         self._is_csrf_checked = is_csrf_checked
         self._token_header = token_header.lower().encode()
         self._token_field = token_field
-        self._own_origin = None if own_origin is None else own_origin.lower().encode()
-        self._trusted = frozenset(each.lower().encode() for each in trusted)
+        self._own_origin = None if own_origin is None else _checked_origin(own_origin, "own_origin")
+        self._trusted = frozenset(_checked_origin(each, "trusted") for each in trusted)
         self._fields = fields
+        self._routes = routes
+        self._proxies = _networks(proxies)
+        self.is_alone = fields is not None or (routes is not None and not routes.has_gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = _fields_of(scope)
-        answer = _Answer(self, scope, send)
+        route = None if self._routes is None else RouteLookup(self._routes, scope, headers)
+        answer = _Answer(self, scope, headers, send, route)
         try:
+            if self.is_alone and route is not None and route.rule is None:
+                await answer.refuse(400, TWO_READINGS)
+                return
             known = await self.validate_session(headers)
+            known.route, known.fields = route, self._fields
             scope[SCOPE_KEY] = answer.known = known
             refusal, receive = await self.csrf_protection(scope, headers, known, receive)
             if refusal is not None:
                 await answer.refuse(403, refusal)
                 return
+            if self.is_alone and route is not None:
+                is_taken, receive = await _takes_body(route.rule_or_site, scope, headers, receive)
+                if not is_taken:
+                    # RFC 9110 section 15.5.16: what would be accepted.
+                    accept = (b"accept", route.rule_or_site.accept)
+                    await answer.refuse(415, WRONG_TYPE, accept)
+                    return
             await self.app(scope, receive, answer.send)
         except TooManyCookies:
             await answer.refuse(431, "This browser sends too many cookies.")
@@ -145,18 +190,24 @@ class SecurityMiddleware:
             return None, receive
         is_handshake = scope["type"] == "websocket"
         method = b"GET" if is_handshake else scope["method"].encode()
+        if method in SAFE_METHODS and not is_handshake:
+            return None, receive
         own = self._own_origin
         if own is None:
-            scheme = scope["scheme"].replace("ws", "http").encode()
-            own = scheme + b"://" + headers.get(b"host", b"").lower()
+            own = origin_of(*sent_to(scope, headers, self._proxies))
+        origin, authorization = headers.get(b"origin"), headers.get(b"authorization")
+        has_cookies, trusted = b"cookie" in headers, self._trusted
+        if known.route is not None:
+            trusted |= known.route.rule_or_site.origins.of(
+                method, origin, has_cookies=has_cookies, authorization=authorization
+            )
         verdict = judge_origin(
             method,
             own_origin=own,
-            origin=headers.get(b"origin"),
+            origin=origin,
             fetch_site=headers.get(b"sec-fetch-site"),
-            has_cookies=b"cookie" in headers
-            and not cannot_be_forged(headers.get(b"authorization")),
-            trusted=self._trusted,
+            has_cookies=has_cookies and not cannot_be_forged(authorization),
+            trusted=trusted,
             is_handshake=is_handshake,
         )
         if headers.get(GATEWAY_VERDICT) == TOKEN_NEEDED and not verdict.is_refused:
@@ -175,11 +226,11 @@ class SecurityMiddleware:
     ) -> tuple[str | None, Receive]:
         assert self._sessions is not None
         token = headers.get(self._token_header, b"").decode("latin-1")
-        if not token and headers.get(b"content-type", b"").partition(b";")[0].strip() == _FORM:
-            body = await _read(receive)
+        if not token and _media_type(headers) == _FORM:
+            body = await read_body(receive)
             if body is None:
                 return TOO_LARGE, receive
-            receive = _again(body, receive)
+            receive = once_more({"type": "http.request", "body": body, "more_body": False}, receive)
             try:
                 form = dict(parse_qsl(body.decode("ascii", "replace"), max_num_fields=1000))
             except ValueError:
@@ -188,9 +239,13 @@ class SecurityMiddleware:
         is_good = self._sessions.is_csrf_token_good(session, token)
         return None if is_good else NO_TOKEN, receive
 
-    def set_security_headers(self, headers: _Fields, *, is_secure: bool) -> _Fields:
+    def set_security_headers(
+        self, headers: Fields, *, is_secure: bool, route: RouteLookup | None = None
+    ) -> Fields:
         """Return a response's fields with the policy's; the stricter value of two stands."""
         fields = self._fields
+        if fields is None and self.is_alone and route is not None:
+            fields = route.rule_or_site.fields
         if fields is None:
             return headers
         own: dict[bytes, bytes] = {}
@@ -200,43 +255,60 @@ class SecurityMiddleware:
                 own[name] = own[name] + b", " + value if name in own else value
         lines = fields.lines_beside(own, is_secure=is_secure)
         kept = [each for each in headers if each[0].lower() not in fields.names]
-        return kept + [_pair(line) for line in lines.split(b"\r\n") if line]
+        return kept + [field_of_line(line) for line in lines.split(b"\r\n") if line]
 
     async def on_start(
-        self, scope: Scope, known: RequestSecurity, status: int, headers: _Fields
+        self, scope: Scope, known: RequestSecurity, status: int, headers: Fields
     ) -> None:
         """Add the cookies that a response is to set, in place.
 
         What a handler set (a session that begins or ends) makes the response one person's: it is
-        marked ``no-store``. A renewal is worth nothing of that kind; it waits for a response that
-        no shared cache may keep.
+        marked ``no-store``, and so is one that would be shared, with a cookie that the app sets by
+        other means. A renewal is worth nothing of that kind; it waits for a response that no shared
+        cache may keep. Without a gateway, whose classes say what is kept and how long, a response
+        to somebody signed in that says nothing of it is ``private``.
         """
-        sessions = self._sessions
-        if sessions is None:
-            return
         if known.lines:
-            headers[:] = [each for each in headers if each[0].lower() not in _OF_LIFETIME]
-            headers.append((b"cache-control", b"no-store"))
-            headers += [_pair(line.rstrip(b"\r\n")) for line in known.lines]
+            forbid_storing(headers)
+            headers += [field_of_line(line) for line in known.lines]
             return
-        session = known.session
-        if session is None or not may_set_cookie(scope, status, headers):
+        if sets_cookie(headers) and not may_set_cookie(scope, status, headers):
+            forbid_storing(headers)
+        session, sessions = known.session, self._sessions
+        if session is None or sessions is None:
+            return
+        if self.is_alone and not says_who_may_store(headers):
+            headers.append((b"cache-control", b"private"))
+        if not may_set_cookie(scope, status, headers):
             return
         await sessions.touch(session)
         line = sessions.renewal(session)
         if line is not None:
-            headers.append(_pair(line.rstrip(b"\r\n")))
+            headers.append(field_of_line(line))
+
+    def is_secure(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Whether the client's connection is over TLS: its own, or a trusted hop's word for it."""
+        return sent_to(scope, headers, self._proxies)[0] == b"https"
 
 
 class _Answer:
     """One response on its way: gets its cookies and its fields."""
 
-    __slots__ = ("_middleware", "_scope", "_send", "has_begun", "known")
+    __slots__ = ("_headers", "_middleware", "_route", "_scope", "_send", "has_begun", "known")
 
-    def __init__(self, middleware: SecurityMiddleware, scope: Scope, send: Send) -> None:
+    def __init__(
+        self,
+        middleware: SecurityMiddleware,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        send: Send,
+        route: RouteLookup | None,
+    ) -> None:
         self._middleware = middleware
         self._scope = scope
+        self._headers = headers
         self._send = send
+        self._route = route
         self.has_begun = False
         self.known: RequestSecurity | None = None
 
@@ -247,12 +319,16 @@ class _Answer:
             headers = list(message.get("headers", ()))
             if self.known is not None:
                 await middleware.on_start(scope, self.known, message["status"], headers)
-            headers = middleware.set_security_headers(headers, is_secure=scope["scheme"] == "https")
+            if middleware.is_alone:
+                is_secure = middleware.is_secure(scope, self._headers)
+                headers = middleware.set_security_headers(
+                    headers, is_secure=is_secure, route=self._route
+                )
             message = {**message, "headers": headers}
         self.has_begun = True
         await self._send(message)
 
-    async def refuse(self, status: int, text: str) -> None:
+    async def refuse(self, status: int, text: str, *fields: tuple[bytes, bytes]) -> None:
         """Answer with an error of ours; it sets no cookie."""
         self.known = None
         if self._scope["type"] == "websocket":  # before it is accepted: 403 to the client
@@ -263,6 +339,7 @@ class _Answer:
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            *fields,
         ]
         if status == 503:
             headers.append((b"retry-after", b"1"))
@@ -270,22 +347,6 @@ class _Answer:
             headers.append((b"clear-site-data", b'"cookies"'))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
-
-
-def may_set_cookie(scope: Scope, status: int, headers: _Fields) -> bool:
-    """Whether no shared cache may keep a response, so that a cookie on it is one person's."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in headers:
-        name = name.lower()
-        if name in _OF_LIFETIME:
-            fields[name] = fields[name] + b", " + value if name in fields else value
-    return may_carry_cookie(
-        scope["method"].encode(),
-        status,
-        fields.get(b"cache-control"),
-        targeted=fields.get(b"cdn-cache-control"),
-        has_expires=b"expires" in fields,
-    )
 
 
 def _fields_of(scope: Scope) -> dict[bytes, bytes]:
@@ -299,30 +360,36 @@ def _fields_of(scope: Scope) -> dict[bytes, bytes]:
     return fields
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Return a whole body; None where it is too large."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > MAX_FORM_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
+async def _takes_body(
+    rule: RouteRule, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+) -> tuple[bool, Receive]:
+    """Return whether a route takes the body of a request, and what to receive it by."""
+    if not rule.accepts or scope["type"] == "websocket":
+        return True, receive
+    if scope["method"].encode() in SAFE_METHODS or _media_type(headers) in rule.accepts:
+        return True, receive
+    is_there, receive = await has_body(headers, receive)
+    return not is_there, receive
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read already to the app, and then what comes after it."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return again
+def _media_type(headers: dict[bytes, bytes]) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
 
 
-def _pair(line: bytes) -> tuple[bytes, bytes]:
-    name, _, value = line.partition(b": ")
-    return name.lower(), value
+def _checked_origin(text: str, name: str) -> bytes:
+    try:
+        if text == "*":
+            raise ValueError('"*" trusts every site, which is no protection; list them')
+        FORMS["origin"].check(text)
+    except ValueError as error:
+        raise ConfigError(f"SecurityMiddleware: {name}: {error}") from error
+    scheme, _, host = text.lower().encode().partition(b"://")
+    return origin_of(scheme, host)
+
+
+def _networks(names: Iterable[str]) -> TrustedNetworks | None:
+    names = tuple(names)
+    try:
+        return TrustedNetworks(names) if names else None
+    except ValueError as error:
+        raise ConfigError(f"SecurityMiddleware: proxies: {error}") from error

@@ -22,11 +22,13 @@ from poruwa.app.security.devices import Device, Devices
 from poruwa.app.security.key_source import SessionKeys, key_reader, passing_ring
 from poruwa.app.security.middleware import SecurityMiddleware
 from poruwa.app.security.revocations import IsSure, Revocations, Run
+from poruwa.app.security.route_rules import RouteRules
 from poruwa.app.security.session_page import Badges, SessionPage, no_badges
 from poruwa.app.security.sessions import Sessions
 from poruwa.config.model import Policy
 from poruwa.errors import ConfigError
 from poruwa.rules.change import Change
+from poruwa.rules.forwarding import UNIX_PEER
 from poruwa.rules.session import SessionRules
 
 _PREPARE_SECONDS: Final = 5.0
@@ -76,16 +78,21 @@ class People:
         if self.sessions is not None:
             app.add_middleware(SessionPage, badges=badges or no_badges)
 
-    def install(self, app: Starlette) -> None:
-        """Put the middleware before the app, outermost."""
-        csrf = self._policy.csrf
+    def install(self, app: Starlette, *, has_gateway: bool) -> None:
+        """Put the middleware before the app, outermost.
+
+        Args:
+            has_gateway: as for ``Platform.install``. It reaches its instances by Unix sockets.
+        """
+        csrf, proxies = self._policy.csrf, self._policy.trust.proxies
         app.add_middleware(
             SecurityMiddleware,
             sessions=self.sessions if self._policy.session.validate else None,
             is_csrf_checked=csrf.enabled,
             token_header=csrf.header,
             token_field=csrf.field_name,
-            trusted=csrf.trusted_origins,
+            routes=RouteRules(self._policy, has_gateway=has_gateway),
+            proxies=(*proxies, UNIX_PEER) if has_gateway else proxies,
         )
 
     def stats(self) -> dict[str, Any] | None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from poruwa.app.security.route_rules import RouteLookup
 from poruwa.app.security.sessions import NoSession, Session, Sessions
+from poruwa.rules.security_headers import SecurityFields
 from poruwa.rules.session import SessionRefusal
 
 SCOPE_KEY = "poruwa.security"
@@ -21,12 +23,16 @@ class RequestSecurity:
         reason: why there is none.
         sessions: of the middleware; None for an app without any.
         lines: that the response carries, CRLF included; each makes it one person's.
+        route: where the policy's rules for it are; None without a policy.
+        fields: of every response, without a policy.
     """
 
     session: Session | None
     reason: NoSession | SessionRefusal | None = None
     sessions: Sessions | None = None
     lines: list[bytes] = field(default_factory=list)
+    route: RouteLookup | None = None
+    fields: SecurityFields | None = None
 
     def change(self, session: Session | None, cookie_line: bytes) -> None:
         """Have this request, from now on, and the browser have another session."""
@@ -67,3 +73,20 @@ def csrf_token_of(connection: HTTPConnection) -> str:
     if security.session is None or security.sessions is None:
         return ""
     return security.sessions.csrf_token(security.session)
+
+
+def content_security_policy_of(connection: HTTPConnection) -> str | None:
+    """Return the Content-Security-Policy that holds for a page, for its own hashes to be added.
+
+    That of its route, where the policy has one for it (``[routes.headers]``), else the site's; None
+    where there is none. ::
+
+        csp = blocks.policy(content_security_policy_of(request))
+
+    Raises:
+        RuntimeError: the middleware is not installed.
+    """
+    security = security_of(connection)
+    if security.route is not None:
+        return security.route.rule_or_site.content_security_policy
+    return None if security.fields is None else security.fields.content_security_policy

@@ -12,13 +12,16 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from time import time
 
 from pymongo.errors import PyMongoError
 
+from poruwa.app.security.cookies import form_of_session
 from poruwa.app.security.devices import Device, Devices
-from poruwa.app.security.key_source import SessionKeys
+from poruwa.app.security.key_source import SessionKeys, key_reader
 from poruwa.app.security.revocations import Revocations
+from poruwa.config.model_security import Session as Section
 from poruwa.rules.cookie import CookieForm, lone_cookie, parse_cookies
 from poruwa.rules.session import (
     SESSION_ID_BYTES,
@@ -109,6 +112,25 @@ class Sessions:
         self.refused: dict[str, int] = {}
         self._clock = clock
         self._random_bytes = random_bytes
+
+    @classmethod
+    def alone(cls, site: str, keys: str, section: Section | None = None) -> Sessions:
+        """Return the sessions of an app without a policy file.
+
+        That a session was ended is known to this process alone: run one, or a ``Platform``.
+
+        Args:
+            site: its name; tokens of other sites under the same keys open nothing here.
+            keys: ``env:NAME`` or ``file:PATH`` of the key ring, ``key,key,...``, oldest first; each
+                32 random bytes in base64 or hex.
+            section: other figures than a policy's own defaults.
+
+        Raises:
+            ConfigError: keys that cannot be used, or a cookie that no browser would keep.
+        """
+        section = section or Section()
+        ring = SessionKeys(key_reader(keys, os.environ, Path()))
+        return cls(SessionRules.of(section, site), ring, form_of_session(section))
 
     def now(self) -> float:
         """Return the wall seconds that sessions go by."""

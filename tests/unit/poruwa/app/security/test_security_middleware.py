@@ -38,6 +38,12 @@ NAME = "__Host-Http-site.session"
 OLD, NEW = "o" * 43, "n" * 43
 DAY = 86_400
 NOW = 1_800_000_000.0
+SHARED = {
+    "Cache-Control": "public, max-age=60",
+    "CDN-Cache-Control": "max-age=60",
+    "Surrogate-Control": "max-age=60",
+    "Expires": "Thu, 01 Jan 2099 00:00:00 GMT",
+}
 
 
 class Clock:
@@ -66,6 +72,7 @@ class Site:
                 Route("/echo", _echo, methods=["POST"]),
                 Route("/me", _me),
                 Route("/shared", _shared),
+                Route("/says", _says),
                 Route("/fresh", self._fresh),
                 WebSocketRoute("/socket", _socket),
             ]
@@ -97,7 +104,7 @@ class Site:
 async def _sign_in(request: Request) -> Response:
     await poruwa.sign_in(request, request.query_params.get("user", "u1"))
     # What a cache would keep, if the middleware did not know better.
-    return PlainTextResponse("in", headers={"Cache-Control": "public, max-age=60"})
+    return PlainTextResponse("in", headers=SHARED)
 
 
 async def _sign_out(request: Request) -> Response:
@@ -127,6 +134,15 @@ async def _me(request: Request) -> Response:
 
 async def _shared(request: Request) -> Response:
     return PlainTextResponse("page", headers={"Cache-Control": "public, max-age=60"})
+
+
+async def _says(request: Request) -> Response:
+    """Answer with the fields that the query names."""
+    response = PlainTextResponse("page")
+    response.raw_headers += [
+        (name.encode(), value.encode()) for name, value in request.query_params.multi_items()
+    ]
+    return response
 
 
 async def _socket(socket: WebSocket) -> None:
@@ -186,6 +202,25 @@ async def test_who_signs_in_is_known_and_nobody_stores_that_answer(
     assert response.headers["cache-control"] == "no-store"
     assert (await asked(client, token_of(response))).json() == ["u7", 0]
     assert (await client.get("/me")).json() is None
+
+
+@pytest.mark.check(5)
+@pytest.mark.parametrize("before", [b"", b"a=1;", b"a=1; "])
+@pytest.mark.parametrize(
+    "blank",
+    [b"\xa0", b"\x85", b"\x1f", b"\x0b", b"\x0c", *map(str.encode, "\u0085\u00a0\u2000\ufeff")],
+)
+async def test_5_no_blank_makes_a_session_of_another_cookie(
+    client: httpx.AsyncClient, before: bytes, blank: bytes
+) -> None:
+    """Raw bytes, as a browser sends what a sibling host has set; without a gateway before."""
+    token = await signed_in(client)
+    field = before + blank + f"{NAME}={token}".encode()
+    planted = await client.get("/me", headers=[(b"Cookie", field)])
+    assert (planted.status_code, planted.json()) == (200, None)
+    beside = f"{NAME}={token}; ".encode() + field
+    mine = await client.get("/me", headers=[(b"Cookie", beside)])
+    assert mine.json() == ["u1", 0]  # it is another cookie, and no second one of this name
 
 
 async def test_6_two_cookies_of_the_sessions_name_are_nobodys_and_logged(
@@ -340,6 +375,64 @@ async def test_22_renewing_waits_for_a_response_that_no_shared_cache_keeps(
     site.clock.now += 25 * DAY
     assert "set-cookie" not in (await asked(client, token, "/shared")).headers
     assert "set-cookie" in (await asked(client, token, "/_poruwa/session")).headers
+
+
+@pytest.mark.check(46)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [("Cache-Control", "public, max-age=60")],
+        [("CACHE-CONTROL", "max-age=60")],
+        [("Cache-Control", "no-cache")],
+        [("Cache-Control", 'private="x-name"')],
+        [("Cache-Control", "no-store, must-understand")],
+        [("Cache-Control", "private"), ("CDN-Cache-Control", "max-age=60")],
+        [("Cache-Control", "private"), ("Surrogate-Control", "max-age=60")],
+        [("Expires", "Thu, 01 Jan 2099 00:00:00 GMT")],
+    ],
+)
+async def test_46_no_cookie_is_renewed_on_what_a_shared_cache_may_keep(
+    site: Site, client: httpx.AsyncClient, fields: list[tuple[str, str]]
+) -> None:
+    """Neither a renewal nor a token under a new key; the same request gets both when private."""
+    token = await signed_in(client)
+    site.clock.now += 25 * DAY
+    site.ring = f"{OLD},{NEW}"
+    site.keys.reread()
+    target = "/says?" + str(httpx.QueryParams(fields))
+    answer = await asked(client, token, target)
+    assert "set-cookie" not in answer.headers
+    assert answer.headers.get_list("cache-control", split_commas=False) == [
+        value for name, value in fields if name.lower() == "cache-control"
+    ]
+    assert "set-cookie" in (await asked(client, token, "/says?Cache-Control=private")).headers
+
+
+@pytest.mark.check(46)
+async def test_46_what_sets_a_session_says_nothing_else_of_storing(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.post("/sign-in")
+    assert "set-cookie" in response.headers
+    assert response.headers["cache-control"] == "no-store"
+    assert not {"cdn-cache-control", "surrogate-control", "expires"} & response.headers.keys()
+
+
+@pytest.mark.check(46)
+async def test_46_a_cookie_that_the_app_sets_itself_is_on_nothing_shared(
+    client: httpx.AsyncClient,
+) -> None:
+    """With or without a session, by ``Response.set_cookie`` and the like."""
+    token = await signed_in(client)
+    fields = [("Set-Cookie", "theme=dark"), *SHARED.items()]
+    for each in ("", token):
+        answer = await asked(client, each, "/says?" + str(httpx.QueryParams(fields)))
+        assert answer.headers["set-cookie"] == "theme=dark"
+        assert answer.headers["cache-control"] == "no-store"
+        assert not {"cdn-cache-control", "surrogate-control", "expires"} & answer.headers.keys()
+    answer = await asked(client, "", "/says?Set-Cookie=theme%3Ddark&Cache-Control=private")
+    assert answer.headers["cache-control"] == "private"
 
 
 async def test_22_a_new_key_makes_the_token_anew_and_renews_nothing(
