@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from poruwa import collect_blocks
+from poruwa import collect_blocks, content_security_policy_of
 from weddinglk.domain import LANGUAGES
 from weddinglk.web.filters import PAGE_PARAMETERS
 from weddinglk.web.language import SCOPE_KEY, Choice, chosen_language
@@ -58,15 +58,22 @@ def render(
     with collect_blocks() as blocks:
         html = site.templates[template].render(frame | context)
     headers = language_headers(choice)
-    if site.content_security_policy is not None:
-        headers["Content-Security-Policy"] = (
-            blocks.policy(site.content_security_policy) or site.content_security_policy
-        )
+    policy = _policy_of(request, site)
+    if policy is not None:
+        headers["Content-Security-Policy"] = blocks.policy(policy) or policy
     if status < 400:
         headers["Link"] = site.preload
     else:
         headers["Cache-Control"] = "no-store"  # what one visitor provoked is nobody else's
     return Response(html, status, headers, HTML)
+
+
+def _policy_of(request: Request, site: Site) -> str | None:
+    """Return the policy of a page's route; the site's where a request did not get so far."""
+    try:
+        return content_security_policy_of(request)
+    except RuntimeError:
+        return site.content_security_policy
 
 
 def language_headers(choice: Choice) -> dict[str, str]:
