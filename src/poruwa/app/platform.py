@@ -302,7 +302,8 @@ class Platform:
         Args:
             badges: what ``/_poruwa/session`` says of somebody signed in, beside who.
             has_gateway: False where no gateway stands before the app, which then sets the security
-                fields of the policy itself and refuses what a route does not ``accepts``.
+                fields of the policy itself and refuses what a route does not ``accepts``. There is
+                no page of metrics then, as anybody could ask for it.
         """
         self._people.install_page(app, badges)
         app.add_middleware(
@@ -310,7 +311,8 @@ class Platform:
             platform=self,
             wait_seconds=self.policy.stores.coherence.read_your_writes_wait_seconds,
         )
-        app.add_middleware(MetricsPage, text=self.metrics)
+        if has_gateway:
+            app.add_middleware(MetricsPage, text=self.metrics)
         self._people.install(app, has_gateway=has_gateway)
 
     @asynccontextmanager

@@ -156,6 +156,16 @@ def test_53_nobody_else_says_what_the_sites_origin_is(site: Site, way: str, forw
         assert response.status == status, (origin, response.raw)
 
 
+def test_metrics_are_for_who_asks_an_instance_itself(site: Site) -> None:
+    """Not by the gateway, nor where everybody asks the process itself."""
+    with site.connect("instance") as client:
+        assert b"poruwa_" in client.get("/_poruwa/metrics").body
+    with site.connect("gateway") as client:
+        assert client.get("/_poruwa/metrics").status == 404
+    with site.connect("alone") as client:
+        assert b"poruwa_" not in client.get("/_poruwa/metrics").body
+
+
 @pytest.mark.check(30)
 def test_30_the_instance_judges_for_itself_what_did_not_come_by_the_gateway(site: Site) -> None:
     """Defence in depth: the gateway's lines are believed, and the verdict is made again."""

@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poruwa.app.security.own_origin import sent_to
+from poruwa.app.security.own_origin import checked_origin, sent_to, trusted_networks
 from poruwa.app.security.request_body import has_body, once_more, read_body
 from poruwa.app.security.request_security import SCOPE_KEY, RequestSecurity
 from poruwa.app.security.response_fields import (
@@ -41,8 +41,7 @@ from poruwa.app.security.response_fields import (
 )
 from poruwa.app.security.route_rules import RouteLookup, RouteRule, RouteRules
 from poruwa.app.security.sessions import NoSession, Session, Sessions
-from poruwa.config.forms import FORMS
-from poruwa.errors import ConfigError, ErrorSource, PoruwaError
+from poruwa.errors import ErrorSource, PoruwaError
 from poruwa.rules.cookie import TooManyCookies
 from poruwa.rules.csrf import (
     SAFE_METHODS,
@@ -51,11 +50,12 @@ from poruwa.rules.csrf import (
     judge_origin,
     origin_of,
 )
-from poruwa.rules.forwarding import TrustedNetworks
 from poruwa.rules.security_headers import SecurityFields
 
 GATEWAY_VERDICT: Final = b"poruwa-csrf"
 TOKEN_NEEDED: Final = b"token-needed"
+_STARTS: Final = frozenset(("http.response.start", "websocket.http.response.start"))
+_SHOWN_CHARACTERS: Final = 200
 _FORM: Final = b"application/x-www-form-urlencoded"
 
 FOREIGN: Final = "This request comes from another site."
@@ -117,11 +117,11 @@ class SecurityMiddleware:
         self._is_csrf_checked = is_csrf_checked
         self._token_header = token_header.lower().encode()
         self._token_field = token_field
-        self._own_origin = None if own_origin is None else _checked_origin(own_origin, "own_origin")
-        self._trusted = frozenset(_checked_origin(each, "trusted") for each in trusted)
+        self._own_origin = None if own_origin is None else checked_origin(own_origin, "own_origin")
+        self._trusted = frozenset(checked_origin(each, "trusted") for each in trusted)
         self._fields = fields
         self._routes = routes
-        self._proxies = _networks(proxies)
+        self._proxies = trusted_networks(proxies)
         self.is_alone = fields is not None or (routes is not None and not routes.has_gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,7 +157,7 @@ class SecurityMiddleware:
             # a sign-out that cannot be told to everybody.
             if error.source is not ErrorSource.STORE or answer.has_begun:
                 raise
-            _logger.warning("%s %s: %s", scope.get("method", "WS"), scope["path"], error.message)
+            _logger.warning("%s: %s", _shown(scope), error.message)
             await answer.refuse(error.status_hint, error.message)
 
     async def validate_session(self, headers: dict[bytes, bytes]) -> RequestSecurity:
@@ -213,7 +213,7 @@ class SecurityMiddleware:
         if headers.get(GATEWAY_VERDICT) == TOKEN_NEEDED and not verdict.is_refused:
             verdict = CsrfVerdict.TOKEN_NEEDED
         if verdict.is_refused:
-            _logger.warning("refused as forged: %s %s (%s)", method, scope["path"], verdict.value)
+            _logger.warning("refused as forged: %s (%s)", _shown(scope), verdict.value)
             return FOREIGN, receive
         if verdict is not CsrfVerdict.TOKEN_NEEDED:
             return None, receive
@@ -314,10 +314,10 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         """Take one message of the app."""
-        if message["type"] == "http.response.start":
+        if message["type"] in _STARTS:
             middleware, scope = self._middleware, self._scope
             headers = list(message.get("headers", ()))
-            if self.known is not None:
+            if self.known is not None and scope["type"] == "http":
                 await middleware.on_start(scope, self.known, message["status"], headers)
             if middleware.is_alone:
                 is_secure = middleware.is_secure(scope, self._headers)
@@ -360,6 +360,12 @@ def _fields_of(scope: Scope) -> dict[bytes, bytes]:
     return fields
 
 
+def _shown(scope: Scope) -> str:
+    """Return method and path for the log: as repr writes it, on one line whatever was encoded."""
+    method = scope.get("method", "WS")
+    return f"{method} {scope['path'][:_SHOWN_CHARACTERS]!r}"
+
+
 async def _takes_body(
     rule: RouteRule, scope: Scope, headers: dict[bytes, bytes], receive: Receive
 ) -> tuple[bool, Receive]:
@@ -374,22 +380,3 @@ async def _takes_body(
 
 def _media_type(headers: dict[bytes, bytes]) -> bytes:
     return headers.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
-
-
-def _checked_origin(text: str, name: str) -> bytes:
-    try:
-        if text == "*":
-            raise ValueError('"*" trusts every site, which is no protection; list them')
-        FORMS["origin"].check(text)
-    except ValueError as error:
-        raise ConfigError(f"SecurityMiddleware: {name}: {error}") from error
-    scheme, _, host = text.lower().encode().partition(b"://")
-    return origin_of(scheme, host)
-
-
-def _networks(names: Iterable[str]) -> TrustedNetworks | None:
-    names = tuple(names)
-    try:
-        return TrustedNetworks(names) if names else None
-    except ValueError as error:
-        raise ConfigError(f"SecurityMiddleware: proxies: {error}") from error

@@ -9,10 +9,13 @@ Source: ASGI specification, "HTTP & WebSocket ASGI Message Format" for ``client`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.types import Scope
 
+from poruwa.config.forms import FORMS
+from poruwa.errors import ConfigError
+from poruwa.rules.csrf import origin_of
 from poruwa.rules.forwarding import ForwardingFields, TrustedNetworks, client_view
 
 
@@ -62,3 +65,35 @@ def _forwarding_of(scope: Scope) -> ForwardingFields:
         x_forwarded_host=values.get(b"x-forwarded-host", ()),
         x_forwarded_port=values.get(b"x-forwarded-port", ()),
     )
+
+
+def checked_origin(text: str, name: str) -> bytes:
+    """Return an origin as browsers write it.
+
+    Args:
+        name: of the argument, for the message.
+
+    Raises:
+        ConfigError: it is none, or ``*``.
+    """
+    try:
+        if text == "*":
+            raise ValueError('"*" trusts every site, which is no protection; list them')
+        FORMS["origin"].check(text)
+    except ValueError as error:
+        raise ConfigError(f"SecurityMiddleware: {name}: {error}") from error
+    scheme, _, host = text.lower().encode().partition(b"://")
+    return origin_of(scheme, host)
+
+
+def trusted_networks(names: Iterable[str]) -> TrustedNetworks | None:
+    """Return the peers that are believed; None for nobody.
+
+    Raises:
+        ConfigError: what is neither an address, a network nor ``"unix"``.
+    """
+    names = tuple(names)
+    try:
+        return TrustedNetworks(names) if names else None
+    except ValueError as error:
+        raise ConfigError(f"SecurityMiddleware: proxies: {error}") from error

@@ -76,7 +76,7 @@ class RouteRules:
         Args:
             path: as it was sent, without query.
         """
-        normal = normalise_path(path)
+        normal = normalise_path(path) if path != b"*" else path  # OPTIONS * (RFC 9110 section 7.1)
         if normal is None:
             return None
         index = self._table.match(host, method, normal)

@@ -423,6 +423,38 @@ async def test_35_a_handshake_is_judged_by_its_route_as_well() -> None:
         assert (sent[0]["type"] == "websocket.accept") is is_taken, (path, origin)
 
 
+async def test_a_path_cannot_write_lines_of_its_own_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """ASVS 5.0 section 16.4.1: servers decode what was sent as ``%0a``."""
+    path = "/a\nERROR forged \x1b[31m" + "x" * 10_000
+    scope = scope_of(path=path, headers=[(b"origin", b"https://evil.test")])
+    await sent_by(make_app(), scope)
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert text.startswith("refused as forged: POST '/a\\nERROR forged \\x1b[31m")
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+@pytest.mark.check(44)
+async def test_44_a_denied_handshake_carries_the_fields() -> None:
+    """As an app answers it by the extension "WebSocket Denial Response" of ASGI."""
+
+    async def deny(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    app = SecurityMiddleware(deny, fields=SecurityFields(Headers(), domain=HOST))
+    start = (await sent_by(app, scope_of(type="websocket", scheme="wss")))[0]
+    assert dict(start["headers"])[b"x-content-type-options"] == b"nosniff"
+
+
+async def test_a_request_for_the_server_itself_is_read_in_one_way() -> None:
+    scope = scope_of(method="OPTIONS", path="*", raw_path=b"*")
+    assert (await sent_by(of_policy(), scope))[0]["status"] != 400
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
