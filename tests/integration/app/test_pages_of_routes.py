@@ -7,8 +7,10 @@ tests/unit/poruwa/app/security/test_security_of_routes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -17,6 +19,7 @@ from fakes.gateway_process import GatewayProcess
 from fakes.raw_client import RawClient
 from fakes.routed_site import POLICY, SCRIPT, RoutedInstance
 from fakes.wire import Response
+from poruwa.app.security.middleware import FOREIGN
 from poruwa.rules.csp import block_hash, parse_csp
 
 JSON = "Content-Type: application/json\r\n"
@@ -154,6 +157,47 @@ def test_53_nobody_else_says_what_the_sites_origin_is(site: Site, way: str, forw
             fields = forwarded + f"Origin: {origin}\r\n"
             response = client.get("/form", fields, method="POST", body=b"a=1")
         assert response.status == status, (origin, response.raw)
+
+
+@pytest.mark.check(30, 31, 53)
+@pytest.mark.parametrize("source", [TRUSTED_SOURCE, None])
+def test_30_gateway_and_app_judge_alike(site: Site, source: str | None) -> None:
+    """One rule in two places: the app refuses nothing as foreign that the gateway let in, and what
+    stands alone refuses all that a gateway would.
+    """
+    shapes = itertools.product(
+        ("POST", "PUT"),
+        ("/form", "/api/a"),
+        (
+            None,
+            "http://weddinglk.test",
+            "http://WeddingLK.test:80",
+            "https://weddinglk.test",
+            f"https://{WWW}",
+            "https://reader.test",
+            "https://evil.test",
+            "null",
+        ),
+        (None, "same-origin", "same-site", "cross-site", "none"),
+        ("", "Cookie: a=1\r\n"),
+        ("", "Authorization: Basic YTpi\r\n", "Authorization: Bearer x\r\n"),
+        ("", *FORWARDED, "X-Forwarded-Proto: https\r\n"),
+    )
+    chosen = Random(30).sample(list(shapes), 400)
+    found = set()
+    for method, path, origin, fetch_site, cookie, authorization, forwarded in chosen:
+        fields = JSON + cookie + authorization + forwarded
+        fields += "" if origin is None else f"Origin: {origin}\r\n"
+        fields += "" if fetch_site is None else f"Sec-Fetch-Site: {fetch_site}\r\n"
+        answers = []
+        for way in ("gateway", "alone"):
+            with site.connect(way, source=source) as client:
+                answers.append(client.get(path, fields, method=method, body=b"{}"))
+        statuses = [each.status for each in answers]
+        assert statuses[0] == statuses[1], (method, path, fields)
+        assert FOREIGN.encode() not in answers[0].body, (method, path, fields)
+        found.add(statuses[0])
+    assert found == {200, 403, 405}
 
 
 def test_metrics_are_for_who_asks_an_instance_itself(site: Site) -> None:

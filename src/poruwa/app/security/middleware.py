@@ -142,7 +142,7 @@ class SecurityMiddleware:
             if refusal is not None:
                 await answer.refuse(403, refusal)
                 return
-            if self.is_alone and route is not None:
+            if route is not None and route.rules.judges_bodies:
                 is_taken, receive = await _takes_body(route.rule_or_site, scope, headers, receive)
                 if not is_taken:
                     # RFC 9110 section 15.5.16: what would be accepted.

@@ -54,21 +54,23 @@ class RouteRules:
 
     Args:
         policy: checked.
-        has_gateway: a gateway of this policy stands before the app: it sets the fields, and refuses
-            bodies of other types.
+        has_gateway: a gateway of this policy stands before the app: it sets the fields, and, unless
+            its guard is off, refuses bodies of other types.
 
     Attributes:
         has_gateway: as given.
+        judges_bodies: whether what a route ``accepts`` is the app's to look at.
         site: the rule where no route has the path.
     """
 
-    __slots__ = ("_rules", "_table", "has_gateway", "site")
+    __slots__ = ("_rules", "_table", "has_gateway", "judges_bodies", "site")
 
     def __init__(self, policy: Policy, *, has_gateway: bool) -> None:
         self._table = RouteTable(policy.routes)
         self._rules = [RouteRule(route, policy) for route in policy.routes]
         self.site = RouteRule(None, policy)
         self.has_gateway = has_gateway
+        self.judges_bodies = not (has_gateway and policy.gateway.guard)
 
     def find(self, host: bytes, method: bytes, path: bytes) -> RouteRule | None:
         """Return the rule of a request; None for a path that could be read in two ways.

@@ -288,6 +288,10 @@ async def test_34_behind_a_gateway_it_is_the_gateways_to_say() -> None:
         response = await client.post("/api/a", content=b"x", headers={"Content-Type": "text/plain"})
     assert response.status_code == 200
     assert "x-frame-options" not in response.headers
+    unguarded = of_policy(POLICY + "[gateway]\nguard = false\n", has_gateway=True)
+    async with open_client(unguarded) as client:
+        response = await client.post("/api/a", content=b"x", headers={"Content-Type": "text/plain"})
+    assert response.status_code == 415
 
 
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
