@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fakes.gateway_process import GatewayProcess
+from fakes.gateway_process import GatewayProcess, policy_head
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient
 from fakes.valkey_process import BUS, ValkeyProcess
@@ -26,12 +26,6 @@ HOST = "weddinglk.test"
 POLICY = """
 [site]
 name = "follow"
-[listeners.http]
-address = "127.0.0.1:0"
-[admin]
-address = "127.0.0.1:0"
-[gateway]
-workers = {workers}
 [retry]
 attempts = 0
 statuses = []
@@ -110,7 +104,9 @@ class FollowedSite:
             folder,
             "--control",
             f"{folder}/control.sock",
-            policy=POLICY.format(workers=workers, origin=self.origin.address) + more_policy,
+            policy=policy_head(workers=workers)
+            + POLICY.format(origin=self.origin.address)
+            + more_policy,
             environment={"PORUWA_BUS_URL": self.bus.url},
         )
 

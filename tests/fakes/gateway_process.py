@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fakes.authority import Authority
 from fakes.raw_client import RawClient
 from fakes.wire import Response
 
@@ -26,6 +27,29 @@ _ESTABLISHED = "01"  # as /proc/net/tcp says it
 # What an event loop prints when a callback of ours raised: never acceptable.
 _FAULTS = ("Traceback (most recent call last)", "Exception in callback", "was never retrieved",
            "never awaited", "Fatal error")  # fmt: skip
+
+
+def policy_head(*, workers: int = 1, authority: Authority | None = None) -> str:
+    """Return what nearly every policy begins with: free ports, the admin page, the workers.
+
+    Args:
+        authority: whose certificate a second listener, ``tls``, has; None for no such.
+    """
+    tls = ""
+    if authority is not None:
+        tls = f"""\
+[listeners.tls]
+address = "127.0.0.1:0"
+tls = {{ certificate = "{authority.certificate_path}", key = "{authority.key_path}" }}
+"""
+    return f"""\
+[listeners.http]
+address = "127.0.0.1:0"
+{tls}[admin]
+address = "127.0.0.1:0"
+[gateway]
+workers = {workers}
+"""
 
 
 class GatewayProcess:

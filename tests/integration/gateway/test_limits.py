@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fakes.authority import TRUSTED_SOURCE, Authority
-from fakes.gateway_process import GatewayProcess
+from fakes.gateway_process import GatewayProcess, policy_head
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient, account
 from fakes.wire import WireError
@@ -22,15 +22,6 @@ SWEEP_SECONDS = 0.25
 LATE_SECONDS = 2.0  # a busy machine
 
 POLICY = f"""
-[listeners.http]
-address = "127.0.0.1:0"
-[listeners.tls]
-address = "127.0.0.1:0"
-tls = {{ certificate = "{{certificate}}", key = "{{key}}" }}
-[admin]
-address = "127.0.0.1:0"
-[gateway]
-workers = 1
 [trust]
 proxies = ["{TRUSTED_SOURCE}"]
 [limits]
@@ -70,9 +61,7 @@ first_byte = "30s"
 def limited(
     tmp_path_factory: pytest.TempPathFactory, origin: Origin, authority: Authority
 ) -> Iterator[GatewayProcess]:
-    policy = POLICY.replace("{origin}", origin.address)
-    policy = policy.replace("{certificate}", str(authority.certificate_path))
-    policy = policy.replace("{key}", str(authority.key_path))
+    policy = policy_head(authority=authority) + POLICY.replace("{origin}", origin.address)
     process = GatewayProcess(tmp_path_factory.mktemp("limits"), policy=policy)
     yield process
     process.stop()

@@ -12,24 +12,15 @@ from pathlib import Path
 import pytest
 
 from fakes.authority import TRUSTED_SOURCE, Authority
-from fakes.gateway_process import GatewayProcess
+from fakes.gateway_process import GatewayProcess, policy_head
 from fakes.origin import Call, Origin
 from fakes.raw_client import RawClient
 from fakes.wire import Response
 
-POLICY = """
+POLICY = """\
+queue = "200ms"
 [site]
 domain = "weddinglk.test"
-[listeners.http]
-address = "127.0.0.1:0"
-[listeners.tls]
-address = "127.0.0.1:0"
-tls = {{ certificate = "server.pem", key = "server.key" }}
-[admin]
-address = "127.0.0.1:0"
-[gateway]
-workers = 2
-queue = "200ms"
 [trust]
 proxies = ["{trusted}/32"]
 [limits]
@@ -136,7 +127,9 @@ class Site:
         policy = POLICY.format(
             origin=self.origin.address, away=away.address, trusted=TRUSTED_SOURCE
         )
-        self.gateway = GatewayProcess(folder, policy=policy)
+        self.gateway = GatewayProcess(
+            folder, policy=policy_head(workers=2, authority=self.authority) + policy
+        )
         away.stop()
         self.gateway.until(lambda: self.gateway.get("/away").status == 503, "the pool to be away")
         for path in ("/pages/plain", "/brief/page", "/framed/page"):

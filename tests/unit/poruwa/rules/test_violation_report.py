@@ -55,34 +55,40 @@ def parse(document: object) -> list[ViolationReport]:
     return parse_reports(json.dumps(document).encode())
 
 
-def test_a_report_of_the_reporting_api_is_read() -> None:
-    """Reporting API, section 3.3: an array. Secrets of URLs are not kept."""
-    assert parse([REPORTED]) == [
-        ViolationReport(
-            kind="csp-violation",
-            directive="script-src-elem",
-            page="https://site.test/venues/1",
-            blocked="https://evil.test/a.js",
-            source="https://site.test/a.js:121:39",
-            disposition="enforce",
-            sample='console.log("lo")',
-        )
-    ]
-
-
-def test_a_report_of_report_uri_is_read() -> None:
-    """CSP3 section 5.3: one object; the violated directive may come with its values."""
-    assert parse(OLD) == [
-        ViolationReport(
-            kind="csp-violation",
-            directive="script-src",
-            page="https://site.test/",
-            blocked="inline",
-            source="https://site.test/:7:1",
-            disposition="report",
-            sample="alert(1)",
-        )
-    ]
+@pytest.mark.parametrize(
+    ("document", "read"),
+    [
+        pytest.param(
+            [REPORTED],
+            ViolationReport(
+                kind="csp-violation",
+                directive="script-src-elem",
+                page="https://site.test/venues/1",
+                blocked="https://evil.test/a.js",
+                source="https://site.test/a.js:121:39",
+                disposition="enforce",
+                sample='console.log("lo")',
+            ),
+            id="Reporting API 3.3: an array",
+        ),
+        pytest.param(
+            OLD,
+            ViolationReport(
+                kind="csp-violation",
+                directive="script-src",
+                page="https://site.test/",
+                blocked="inline",
+                source="https://site.test/:7:1",
+                disposition="report",
+                sample="alert(1)",
+            ),
+            id="CSP3 5.3, report-uri: one object",
+        ),
+    ],
+)
+def test_both_forms_are_read(document: object, read: ViolationReport) -> None:
+    """Secrets of URLs are not kept; a violated directive may come with its values."""
+    assert parse(document) == [read]
 
 
 def test_other_kinds_say_what_they_are_about() -> None:
