@@ -60,6 +60,7 @@ MODULES = (
     "poruwa/gateway/encodings.py",
     "poruwa/gateway/exchange.py",
     "poruwa/gateway/outbox.py",
+    "poruwa/gateway/own_answers.py",
     "poruwa/gateway/own_request.py",
     "poruwa/gateway/parts.py",
     "poruwa/gateway/past_fetches.py",

@@ -75,7 +75,7 @@ def _check_answer(route: Route, path: Path, findings: Findings) -> None:
             f"the route has {answers[0]} as well, and only one can answer; drop one",
         )
     if route.pool is None:
-        for key in ("rewrite", "body", "first_byte", "accepts", "cookies", "rate_limit"):
+        for key in ("rewrite", "body", "first_byte", "accepts", "cookies"):
             if findings.positions.is_written((*path, key)):
                 findings.refuse(
                     (*path, key), "counts only where a pool answers; drop it, or name a pool"

@@ -1,7 +1,8 @@
-"""Preflights answered, CORS fields added: what a route with a ``cors`` section does first.
+"""CORS fields added, preflights answered: what a route with a ``cors`` section does.
 
-Place on the path: within the router, before redirects, files and instances, so that their answers
-and error pages carry the fields too. What is allowed is decided in ``poruwa.rules.cors``.
+Place on the path: the router has the fields added, so that every answer carries them, also a
+refusal by guard or limit; preflights are answered after those (``gateway.own_answers``). What is
+allowed is decided in ``poruwa.rules.cors``.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ class CorsRules:
     def __init__(self, section: Cors) -> None:
         self._policy = CorsPolicy(section)
 
-    def apply(self, exchange: Exchange) -> bool:
-        """Answer a preflight and return True; else put the fields on the answer to come."""
+    def permit(self, exchange: Exchange) -> None:
+        """Put the fields on the answer to come; a preflight's has others."""
         fields = exchange.head.fields
         if not is_preflight(exchange.method, fields):
             exchange.response_lines += self._policy.response_lines(fields.get(b"origin"))
+
+    def answer_preflight(self, exchange: Exchange) -> bool:
+        """Answer a request if it is a preflight."""
+        fields = exchange.head.fields
+        if not is_preflight(exchange.method, fields):
             return False
         refusal, lines = self._policy.preflight(fields)
         if refusal is None:

@@ -1,6 +1,7 @@
 """What is refused for what it is, before the cache or an instance sees it.
 
-Place on the path: fourth stage of the gateway, after the router.
+Place on the path: fourth stage of the gateway, after the router, for whatever route was found and
+for requests without one: also what is redirected, a preflight, or answered with a file.
 
 | refused                                                       | with | counted as          |
 |---------------------------------------------------------------|------|---------------------|
@@ -139,6 +140,8 @@ def answer_own_path(exchange: Exchange) -> bool:
     """Answer for a path of ours: two are for everybody, the others for this machine alone."""
     routes = exchange.gateway.routes
     if exchange.path == SESSION_PATH and exchange.is_safe:
+        if routes.canonical_host(exchange.head.host) is not None:
+            return False  # an alias's session is asked of its host: it is redirected, too
         route = routes.session_route(exchange.route)
         if route is not None:
             exchange.route = route  # not cached, whatever class its path would have

@@ -2,7 +2,8 @@
 
 ``docs/request-path.md`` is generated from ``STAGES``. A stage between ``listener`` and ``upstream``
 is a function of the exchange that returns True when it has answered the request (or taken it over);
-the first and the last are the connections' protocols, which call and are called.
+the router answers none. The first and the last are the connections' protocols, which call and are
+called.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from poruwa.gateway.balancer import balance
 from poruwa.gateway.cache import consult_cache
 from poruwa.gateway.guard import guard_request
+from poruwa.gateway.own_answers import answer_here
 from poruwa.gateway.rate_limit import limit_rate
 from poruwa.gateway.routes import route_request
 from poruwa.gateway.security import identify_client
@@ -29,7 +31,7 @@ class Stage:
     name: str
     module: str
     does: str
-    run: Callable[[Exchange], bool] | None = None
+    run: Callable[[Exchange], bool | None] | None = None
     built: bool = True
 
 
@@ -50,7 +52,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="router",
         module="poruwa.gateway.routes",
-        does="Finds the most specific route; answers redirects, preflights and files itself.",
+        does="Finds the most specific route; rewrites the target and adds CORS fields where it "
+        "says so. Answers nothing.",
         run=route_request,
     ),
     Stage(
@@ -66,6 +69,13 @@ STAGES: tuple[Stage, ...] = (
         does="Holds clients to the limit of their route: reads are counted on this machine, all "
         "else by the bus.",
         run=limit_rate,
+    ),
+    Stage(
+        name="own answer",
+        module="poruwa.gateway.own_answers",
+        does="Answers what needs no instance: preflights, redirects, files, host aliases, and "
+        "what has no route.",
+        run=answer_here,
     ),
     Stage(
         name="cache",
@@ -94,11 +104,15 @@ def handle(exchange: Exchange) -> None:
 
     Called by name, not by ``STAGES``, which compiled costs a twentieth; a test compares the two.
     """
+    if identify_client(exchange):
+        return
+    route_request(exchange)
+    if guard_request(exchange):
+        return
+    route = exchange.route  # the guard may have found another
     if not (
-        identify_client(exchange)
-        or route_request(exchange)
-        or guard_request(exchange)
-        or (exchange.route.limit is not None and limit_rate(exchange))
+        (route.limit is not None and limit_rate(exchange))
+        or (route.is_answered_here and answer_here(exchange))
         or consult_cache(exchange)
     ):
         balance(exchange)
@@ -106,5 +120,5 @@ def handle(exchange: Exchange) -> None:
 
 def go_on(exchange: Exchange) -> None:
     """Take ``exchange`` on from the rate limit, which had it wait."""
-    if not consult_cache(exchange):
+    if not ((exchange.route.is_answered_here and answer_here(exchange)) or consult_cache(exchange)):
         balance(exchange)

@@ -1,11 +1,12 @@
 """How many requests a client may make: the limits of routes, before cache and instance.
 
-Place on the path: after the guard. What does not get through has 429 with ``Retry-After``,
-``RateLimit`` and ``RateLimit-Policy``, and is never stored.
+Place on the path: after the guard, before the gateway's own answers, so that a limited route of
+files or of a redirect is counted like one of instances. What does not get through has 429 with
+``Retry-After``, ``RateLimit`` and ``RateLimit-Policy``, and is never stored.
 
 | request                              | counted by                                               |
 |--------------------------------------|----------------------------------------------------------|
-| safe (GET, HEAD, ...), stored or not | this machine, in its shared memory (``rate_table``)      |
+| GET and HEAD, stored or not          | this machine, in its shared memory (``rate_table``)      |
 | any other                            | all machines, by the bus (``stores.rate_counter``)       |
 | the same, without an answer of it    | this machine, from what it last knew (check 56)          |
 
@@ -19,8 +20,11 @@ connections go to other workers than before, as many too few; the steady rate is
 
 Per client: an address, or an IPv6 /64, as trusted hops say it. Per session: its cookie, unread; one
 that was not seen before counts for its client as well, or made-up cookies would be a way around.
-Per route: everybody together. Files, redirects and preflights, which the router answers, are not
-counted.
+Per route: everybody together.
+
+Preflights are not counted. A browser shows a page nothing of a preflight's answer: a 429 would look
+like a broken network, without ``Retry-After``. No instance is asked for them, and the request that
+follows is counted.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from poruwa.gateway.rate_table import RateTable
 from poruwa.gateway.shared_state import SharedState
 from poruwa.rules.affinity import find_cookie
 from poruwa.rules.cookie import cookie_name
+from poruwa.rules.cors import is_preflight
 from poruwa.rules.rate_limit import Decision, client_bucket, quota_of, rate_limit_lines
 from poruwa.rules.retry import SAFE_METHODS
 from poruwa.stores.rate_counter import RateCounter
@@ -255,6 +260,8 @@ def limit_rate(exchange: Exchange) -> bool:
             bucket, beside = session, bucket
     if exchange.is_safe or exchange.method in SAFE_METHODS:
         return not _is_read_let_in(exchange, limit, bucket, beside)
+    if exchange.route.cors is not None and is_preflight(exchange.method, exchange.head.fields):
+        return False
     if rates.counter is None:
         return limit.settle(exchange, rates.decide_unsafe(limit, bucket, beside))
     Asking(exchange, limit, bucket, beside).ask(rates.counter)

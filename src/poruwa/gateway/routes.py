@@ -1,35 +1,46 @@
-"""Routes and hosts of the policy, ready to be matched, and the answers that need no instance.
+"""Routes and hosts of the policy, ready to be matched, with what requests need of them.
 
 Place on the path: third stage of the gateway. Which route a path belongs to is decided in
-``poruwa.rules.routing``; here are the redirects, rewrites, preflights and files that follow.
+``poruwa.rules.routing``. Nothing is answered here: guard and rate limit come first, also for
+redirects, preflights, files and what has no route (``gateway.own_answers``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from poruwa.config.model import Hedge, Host, Policy, Route, Scope
 from poruwa.gateway.balancer import Pool
 from poruwa.gateway.cache_rules import CacheRule, client_control_of, rule_of
 from poruwa.gateway.cors import CorsRules
-from poruwa.gateway.guard import Guard, answer_own_path, may_be_own
+from poruwa.gateway.guard import Guard
 from poruwa.gateway.rate_limit import GatewayLimit
 from poruwa.gateway.security_fields import error_security_of, security_of
 from poruwa.gateway.set_cookies import SetCookies
 from poruwa.gateway.static_files import StaticFiles
 from poruwa.rules.cors import is_preflight
 from poruwa.rules.latency import LatencyHistogram, patience
-from poruwa.rules.own_paths import SESSION_PATH, is_own_path
+from poruwa.rules.own_paths import SESSION_PATH
 from poruwa.rules.routing import RouteTable, expand_rewrite
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
 
+NO_ROUTE: Final = "none"  # what requests outside every route are counted under
+NO_INDEX: Final = -1
+
 
 class GatewayRoute:
-    """A route with what a request needs of it; limits in bytes and seconds, 0 for none."""
+    """A route with what a request needs of it; limits in bytes and seconds, 0 for none.
+
+    Args:
+        index: in the policy; ``NO_INDEX`` for one that is not there.
+
+    Attributes:
+        is_answered_here: whether ``gateway.own_answers`` has to look at its requests.
+    """
 
     __slots__ = (
         "_affinity",
@@ -43,6 +54,8 @@ class GatewayRoute:
         "guard",
         "has_learned",
         "hedge_seconds",
+        "index",
+        "is_answered_here",
         "latency",
         "limit",
         "name",
@@ -56,9 +69,16 @@ class GatewayRoute:
     )
 
     def __init__(
-        self, route: Route, policy: Policy, pools: Mapping[str, Pool], *, folder: Path
+        self,
+        route: Route,
+        policy: Policy,
+        pools: Mapping[str, Pool],
+        *,
+        folder: Path,
+        index: int = NO_INDEX,
     ) -> None:
         limits, timeouts = policy.limits, policy.timeouts
+        self.index = index
         self.name = route.name or route.path
         self.pool = pools[route.pool] if route.pool is not None else None
         self._affinity = route.affinity
@@ -90,6 +110,7 @@ class GatewayRoute:
         self.security = security_of(route, policy)
         self.error_security = error_security_of(route, policy)
         self.redirect = route.redirect
+        self.is_answered_here = self.pool is None or self.cors is not None
         self.rewrite = route.rewrite
         self.latency = LatencyHistogram(0.0)
         self.has_learned = False
@@ -125,15 +146,15 @@ class GatewayRoutes:
         folder: what a static route's relative folder is relative to.
     """
 
-    __slots__ = ("_canonical", "_hedge", "_is_guarded", "_routes", "_session_routes", "_table")
+    __slots__ = ("_canonical", "_hedge", "_routes", "_session_routes", "_table")
 
     def __init__(self, policy: Policy, pools: Mapping[str, Pool], *, folder: Path) -> None:
         self._hedge = policy.hedge
         self._table = RouteTable(policy.routes)
         self._routes = [
-            GatewayRoute(route, policy, pools, folder=folder) for route in policy.routes
+            GatewayRoute(route, policy, pools, folder=folder, index=index)
+            for index, route in enumerate(policy.routes)
         ]
-        self._is_guarded = policy.gateway.guard
         self._session_routes = [
             _session_route(pool, policy, pools, folder=folder) for pool in pools
         ]
@@ -158,10 +179,6 @@ class GatewayRoutes:
         if found:
             return found[0]
         return self._session_routes[0] if len(self._session_routes) == 1 else None
-
-    def is_own(self, path: bytes) -> bool:
-        """Whether the guard answers for a path though no route has it."""
-        return self._is_guarded and may_be_own(path) and is_own_path(path)
 
     def take_removed_cookies(self) -> int:
         """Return how many cookies were taken off answers since the last call."""
@@ -249,64 +266,30 @@ def _session_route(
     return route
 
 
-# What requests outside every route are counted under.
-NO_ROUTE = "none"
-
-
-def route_request(exchange: Exchange) -> bool:
-    """Find the route; answer aliases, redirects, preflights and files."""
+def route_request(exchange: Exchange) -> None:
+    """Find the route, and what it makes of the target; an alias's requests and others have none."""
     routes = exchange.gateway.routes
     host = exchange.head.host
-    canonical = routes.canonical_host(host)
-    if canonical is not None:
-        scheme = b"https" if canonical.https or exchange.is_secure else b"http"
-        _redirect(exchange, 308, scheme + b"://" + canonical.name.encode() + exchange.target)
-        return True
-    if exchange.method == b"OPTIONS" and _answer_preflight(exchange):
-        return True
-    index = routes.find(host, exchange.method, exchange.path)
+    if routes.canonical_host(host) is not None:
+        return
+    index = _preflighted(exchange) if exchange.method == b"OPTIONS" else None
     if index is None:
-        return _answer_unrouted(exchange)
+        index = routes.find(host, exchange.method, exchange.path)
+        if index is None:
+            return
     exchange.route = route = routes.route(index)
-    if route.cors is not None and route.cors.apply(exchange):
-        return True
-    if route.redirect is not None:
-        location = routes.expand(route.redirect.to, index, exchange)
-        _redirect(exchange, route.redirect.status, location)
-        return True
-    if route.static is not None:
-        route.static.serve(exchange)
-        return True
+    if route.cors is not None:
+        route.cors.permit(exchange)
     if route.rewrite is not None:
         _, question, query = exchange.target.partition(b"?")
         exchange.target = routes.expand(route.rewrite, index, exchange) + question + query
-    return False
 
 
-def _answer_preflight(exchange: Exchange) -> bool:
-    """Let the route of the request to come answer its preflight: it may take no OPTIONS itself."""
+def _preflighted(exchange: Exchange) -> int | None:
+    """Return the route of the request that a preflight asks for: it may take no OPTIONS itself."""
     fields, routes = exchange.head.fields, exchange.gateway.routes
     if not is_preflight(exchange.method, fields):
-        return False
+        return None
     requested = fields[b"access-control-request-method"]
     index = routes.find(exchange.head.host, requested, exchange.path)
-    cors = routes.route(index).cors if index is not None else None
-    if index is None or cors is None:
-        return False
-    exchange.route = routes.route(index)
-    return cors.apply(exchange)
-
-
-def _answer_unrouted(exchange: Exchange) -> bool:
-    """Answer 405 with the methods that the path takes, or 404; our own paths need no route."""
-    if exchange.gateway.routes.is_own(exchange.path):
-        return answer_own_path(exchange)
-    allowed = exchange.gateway.routes.allowed_methods(exchange.head.host, exchange.path)
-    if allowed:
-        exchange.response_lines += b"Allow: " + b", ".join(sorted(allowed)) + b"\r\n"
-    exchange.answer_error(405 if allowed else 404)
-    return True
-
-
-def _redirect(exchange: Exchange, status: int, location: bytes) -> None:
-    exchange.answer(status, b"Location: " + location + b"\r\n")
+    return index if index is not None and routes.route(index).cors is not None else None

@@ -1,9 +1,9 @@
 """Files of a folder, as a route with a ``static`` section serves them.
 
-Place on the path: within the router; such a route has no instance. The disk is touched by threads
-only, so that a slow one never holds up other requests. What a path means and what a client needs
-of a file are decided in ``poruwa.rules.static_files`` and ``poruwa.rules.conditional``; how the
-bytes get to the client is ``gateway.file_sender``'s matter.
+Place on the path: called by ``gateway.own_answers``; such a route has no instance. The disk is
+touched by threads only, so that a slow one never holds up other requests. What a path means and
+what a client needs of a file are decided in ``poruwa.rules.static_files`` and
+``poruwa.rules.conditional``; how the bytes get to the client is ``gateway.file_sender``'s matter.
 
 How a link is kept from leading out of the folder: what a path names is first held without being
 opened (``O_PATH``), then the kernel is asked where that really is, then the held thing itself is
