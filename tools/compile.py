@@ -34,6 +34,7 @@ MODULES = (
     "poruwa/rules/cache_control.py",
     "poruwa/rules/changes.py",
     "poruwa/rules/conditional.py",
+    "poruwa/rules/cookie.py",
     "poruwa/rules/freshness.py",
     "poruwa/rules/invalidation.py",
     "poruwa/rules/stored_response.py",

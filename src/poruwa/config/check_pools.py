@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 
 from poruwa.config.address import Address, parse_address
 from poruwa.config.check_discovery import check_discovery
+from poruwa.config.check_security import COOKIE_PREFIX
 from poruwa.config.model import (
     BalancingMethod,
     Health,
@@ -267,6 +268,13 @@ def _check_affinity(pool: Pool, path: Path, findings: Findings) -> None:
     affinity = pool.affinity
     if affinity is None:
         return
+    prefix = COOKIE_PREFIX.match(affinity.cookie)
+    if prefix is not None:
+        findings.refuse(
+            (*path, "affinity", "cookie"),
+            f"browsers drop {prefix[0]} names over plain HTTP; drop the prefix: over TLS one is "
+            "put before the name",
+        )
     if affinity.keys is None:
         findings.refuse(
             (*path, "affinity"),

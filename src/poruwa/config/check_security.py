@@ -11,7 +11,7 @@ from poruwa.config.problems import Findings
 from poruwa.units import format_duration
 
 _PRELOAD_SECONDS = 31_536_000
-_PREFIX = re.compile(r"__(?:host-http-|http-|host-|secure-)", re.IGNORECASE)
+COOKIE_PREFIX = re.compile(r"__(?:host-http-|http-|host-|secure-)", re.IGNORECASE)
 
 
 def check_security(policy: Policy, findings: Findings) -> None:
@@ -72,7 +72,7 @@ def _check_cookie(policy: Policy, cookie: Cookie, path: Path, findings: Findings
         findings.refuse(
             (*path, "secure"), "browsers drop Partitioned cookies that are not Secure; write true"
         )
-    prefix = _PREFIX.match(cookie.name)
+    prefix = COOKIE_PREFIX.match(cookie.name)
     if prefix is not None and not cookie.secure:
         findings.refuse((*path, "secure"), f"{prefix[0]} names must be Secure; write secure = true")
     is_host = prefix is not None and prefix[0].lower().startswith("__host-")

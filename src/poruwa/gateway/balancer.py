@@ -18,7 +18,8 @@ from poruwa.gateway.local_bus import InstanceEntry
 from poruwa.gateway.outbox import Outbox
 from poruwa.gateway.selection import NOBODY, Selector
 from poruwa.gateway.shared_state import SharedState, WorkerRow
-from poruwa.rules.affinity import AffinityTable, find_cookie
+from poruwa.rules.affinity import AffinityTable, affinity_forms
+from poruwa.rules.cookie import CookieForm, find_cookie
 from poruwa.rules.fair_queue import FairQueue
 from poruwa.rules.message import RefusalReason
 
@@ -100,11 +101,11 @@ class Pool:
         self.affinity = section.affinity
         self._table: AffinityTable | None = None
         self._keys: list[bytes] = []
-        self._cookie = b""
         affinity = section.affinity
+        self._forms: tuple[CookieForm, CookieForm] | None = None  # plain, and over TLS
         if affinity is not None and affinity.keys is not None:
             self._keys = [key.strip().encode() for key in affinity.keys.reveal().split(",")]
-            self._cookie = affinity.cookie.encode()
+            self._forms = affinity_forms(affinity.cookie, affinity.max_age_seconds)
         self._hashes_unbound = (
             affinity is not None and affinity.without_cookie is AffinityFallback.HASH
         )
@@ -174,27 +175,28 @@ class Pool:
 
     # Affinity.
 
-    def cookie_name(self, *, secure: bool) -> bytes:
-        """Return the cookie's name: browsers keep a prefixed one only from secure origins."""
-        return b"__Host-Http-" + self._cookie if secure else self._cookie
-
     def bound_instance(
         self, cookies: bytes | None, *, secure: bool
     ) -> tuple[Instance | None, bool]:
         """Return the instance a request's cookie binds to, and whether failing over is allowed."""
         if self._table is None or cookies is None or self.affinity is None:
             return None, True
-        value = find_cookie(cookies, self.cookie_name(secure=secure))
+        value = find_cookie(cookies, self._form(secure=secure).name)
         name = self._table.instance(value) if value is not None else None
         return (
             self._by_name.get(name) if name is not None else None,
             self.affinity.failover is AffinityFailover.ANY,
         )
 
-    def affinity_value(self, instance: Instance) -> bytes:
-        """Return the cookie value that binds to ``instance``."""
+    def affinity_line(self, instance: Instance, *, secure: bool) -> bytes:
+        """Return the ``Set-Cookie`` line that binds to ``instance``."""
         assert self._table is not None
-        return self._table.value(instance.name)
+        return self._form(secure=secure).line(self._table.value(instance.name))
+
+    def _form(self, *, secure: bool) -> CookieForm:
+        assert self._forms is not None
+        plain, prefixed = self._forms
+        return prefixed if secure else plain
 
     def may_serve_bound(self, instance: Instance) -> bool:
         """Whether clients bound to ``instance`` are to stay with it."""

@@ -35,7 +35,6 @@ from poruwa.rules.cache_class import (
     ClassDecision,
     allowed_query,
     browser_control,
-    cookie_value,
     decide_class,
     expand_tags,
     is_compressible,
@@ -45,6 +44,7 @@ from poruwa.rules.cache_class import (
 )
 from poruwa.rules.cache_control import NO_DIRECTIVES, Directives
 from poruwa.rules.cache_groups import parse_groups
+from poruwa.rules.cookie import find_cookie
 from poruwa.rules.freshness import (
     DISCONNECTED_SECONDS,
     LifetimeSource,
@@ -493,7 +493,7 @@ class RequestDimension:
                 return self._by_value[stated.lower()]
         head = exchange.head
         if self._cookie is not None and head.has_any(_COOKIE):
-            stated = cookie_value(head.field(b"cookie") or b"", self._cookie)
+            stated = find_cookie(head.field(b"cookie") or b"", self._cookie)
             if stated is not None and stated.lower() in self._by_value:
                 return self._by_value[stated.lower()]
         if self._is_language:

@@ -29,7 +29,7 @@ import structlog
 from poruwa.config.model import Policy, Route
 from poruwa.gateway.reports import take_report
 from poruwa.net.head import COOKIE
-from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES
+from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES, is_cookie_bomb
 from poruwa.rules.csrf import (
     CsrfVerdict,
     WantedOrigins,
@@ -176,8 +176,7 @@ def has_too_many_cookies(head: RequestHead) -> bool:
         and head.raw.count(b";") + lines < MAX_COOKIES
     ):
         return False
-    field = head.field(b"cookie") or b""
-    return len(field) > MAX_FIELD_BYTES or field.count(b";") >= MAX_COOKIES
+    return is_cookie_bomb(head.field(b"cookie") or b"")
 
 
 def _is_rewritten_to_own(target: bytes) -> bool:

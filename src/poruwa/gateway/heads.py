@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from poruwa.gateway.timing import timing_line
 from poruwa.net.http1 import INTERNAL, SECURITY, RequestHead, ResponseHead
-from poruwa.rules.affinity import may_carry_cookie, set_cookie_line
+from poruwa.rules.affinity import may_carry_cookie
 from poruwa.rules.cors import RESPONSE_NAMES as CORS_NAMES
 from poruwa.rules.http_date import format_http_date
 from poruwa.rules.message import CHUNKED
@@ -250,9 +250,4 @@ def _affinity_line(exchange: Exchange, head: ResponseHead) -> bytes:
         has_expires=b"expires" in fields,
     ):
         return b""
-    return set_cookie_line(
-        pool.cookie_name(secure=exchange.is_secure),
-        pool.affinity_value(instance),
-        secure=exchange.is_secure,
-        max_age=int(pool.affinity.max_age_seconds),
-    )
+    return pool.affinity_line(instance, secure=exchange.is_secure)

@@ -37,8 +37,7 @@ import structlog
 from poruwa.config.model import Policy, RateKey, RateLimit, Route
 from poruwa.gateway.rate_table import RateTable
 from poruwa.gateway.shared_state import SharedState
-from poruwa.rules.affinity import find_cookie
-from poruwa.rules.cookie import cookie_name
+from poruwa.rules.cookie import cookie_name, find_cookie
 from poruwa.rules.cors import is_preflight
 from poruwa.rules.rate_limit import Decision, client_bucket, quota_of, rate_limit_lines
 from poruwa.rules.retry import SAFE_METHODS
@@ -171,7 +170,7 @@ class GatewayLimit:
         """Return the bucket of a request's session; None without one."""
         field = exchange.head.field(b"cookie") or b""
         for name in self._cookies:
-            value = find_cookie(field, name) if name in field else None
+            value = find_cookie(field, name)
             if value:
                 bucket = self._sessions.get(value)
                 if bucket is None:

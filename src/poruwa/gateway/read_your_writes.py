@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 from poruwa.gateway.balancer import balance
 from poruwa.net.http1 import ResponseHead
-from poruwa.rules.affinity import find_cookie, may_carry_cookie, set_cookie_line
+from poruwa.rules.affinity import may_carry_cookie
 from poruwa.rules.coherence_fields import POSITION, position_line
+from poruwa.rules.cookie import CookieForm, find_cookie
 from poruwa.rules.position import epoch_of, parse_position
 
 if TYPE_CHECKING:
@@ -41,23 +42,22 @@ _PREFIX: Final = b"__Host-"
 
 
 class SeenCookie:
-    """The cookie of one site: its names, and what makes it genuine.
+    """The cookie of one site: how it is set, and what makes it genuine.
 
     Args:
         site: name of the site, a token.
         keys: the ring, oldest first; written with the newest, read with all.
     """
 
-    __slots__ = ("_keys", "_message", "_plain", "needle")
+    __slots__ = ("_keys", "_message", "needle", "plain", "prefixed")
 
     def __init__(self, site: str, keys: list[bytes]) -> None:
         self._keys = keys
-        self._plain = site.encode() + b"-seen"
+        name = site.encode() + b"-seen"
+        self.plain = CookieForm(name=name, max_age_seconds=MAX_AGE_SECONDS, secure=False)
+        self.prefixed = CookieForm(name=_PREFIX + name, max_age_seconds=MAX_AGE_SECONDS)
         self._message = b"poruwa-seen\0" + site.encode() + b"\0"
-        self.needle = self._plain + b"="
-
-    def name(self, *, is_prefixed: bool) -> bytes:
-        return _PREFIX + self._plain if is_prefixed else self._plain
+        self.needle = name + b"="
 
     def value(self, position: int) -> bytes:
         """Return the value that says ``position``."""
@@ -104,8 +104,7 @@ class ReadYourWrites:
 
     def note(self, exchange: Exchange) -> int:
         """Have the instance told what the client has seen; return it, 0 for nothing."""
-        name = self._cookie.name(is_prefixed=_is_prefixed(exchange))
-        value = find_cookie(exchange.head.field(b"cookie") or b"", name)
+        value = find_cookie(exchange.head.field(b"cookie") or b"", self._form(exchange).name)
         position = 0 if value is None else self._cookie.position(value)
         cache = self._gateway.cache
         log = None if cache is None else cache.coherence.log
@@ -127,13 +126,16 @@ class ReadYourWrites:
             has_expires=b"expires" in fields,
         ):
             return b""
-        is_prefixed = _is_prefixed(exchange)
-        return set_cookie_line(
-            self._cookie.name(is_prefixed=is_prefixed),
-            self._cookie.value(position),
-            secure=is_prefixed,
-            max_age=MAX_AGE_SECONDS,
-        )
+        return self._form(exchange).line(self._cookie.value(position))
+
+    def _form(self, exchange: Exchange) -> CookieForm:
+        """Return the prefixed form where the client's browser keeps it, which has to be Secure.
+
+        That is over TLS, and from localhost, which browsers trust without.
+        """
+        host = exchange.head.host.partition(b":")[0]
+        keeps = exchange.is_secure or host == b"localhost" or host.endswith(b".localhost")
+        return self._cookie.prefixed if keeps else self._cookie.plain
 
 
 class Waiting:
@@ -170,15 +172,6 @@ class Waiting:
         consult = cache.consult if has_reached else cache.ask_past_if_behind
         if not consult(exchange, rule):
             balance(exchange)
-
-
-def _is_prefixed(exchange: Exchange) -> bool:
-    """Tell whether the client's browser keeps a Secure cookie, as a prefixed one has to be.
-
-    So it does over TLS, and from localhost, which browsers trust without.
-    """
-    host = exchange.head.host.partition(b":")[0]
-    return exchange.is_secure or host == b"localhost" or host.endswith(b".localhost")
 
 
 def _key_ring(gateway: Gateway, policy: Policy) -> list[bytes]:

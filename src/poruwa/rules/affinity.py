@@ -17,11 +17,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-MAC_BYTES = 18  # 144 bits: 24 characters of base64url without padding
-MAX_COOKIE_BYTES = 4096  # name and value, what browsers keep (RFC 6265bis section 5.6)
+from poruwa.rules.cookie import CookieForm, cookie_name
 
-_COOKIE_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_COOKIE_VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+MAC_BYTES = 18  # 144 bits: 24 characters of base64url without padding
+
 _DIRECTIVE = re.compile(
     rb"[ \t]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
     rb"(?:=([!#$%&'*+\-.^_`|~0-9A-Za-z]+|\"(?:[^\"\\]|\\.)*\"))?)?[ \t]*(?:,|\Z)"
@@ -73,53 +72,25 @@ class AffinityTable:
         return self._instances.get(value)
 
 
-def find_cookie(cookie_header: bytes, name: bytes) -> bytes | None:
-    """Return the value of the one cookie called exactly ``name``, or None.
+def affinity_forms(name: str, max_age_seconds: float) -> tuple[CookieForm, CookieForm]:
+    """Return how the cookie is set over plain HTTP, and over TLS: where a prefixed name is kept.
 
-    Two cookies of that name are nobody's (cookie tossing, RFC 6265bis section 5.7): None. Only
-    ``;`` separates and only space and tab are trimmed, as browsers do; quotes, ``$Version`` and
-    bytes such as A0 or 85 have no meaning. A malformed neighbour changes nothing. The caller
-    joins several Cookie lines with ``"; "``.
-    """
-    needle = name + b"="
-    at = cookie_header.find(needle)
-    value: bytes | None = None
-    while at >= 0:
-        before = at - 1
-        while before >= 0 and cookie_header[before] in b" \t":
-            before -= 1
-        if before >= 0 and cookie_header[before] != 0x3B:
-            at = cookie_header.find(needle, at + 1)
-            continue
-        if value is not None:
-            return None
-        end = cookie_header.find(b";", at)
-        value = cookie_header[at + len(needle) : end if end >= 0 else None].strip(b" \t")
-        at = cookie_header.find(needle, end) if end >= 0 else -1
-    return value
-
-
-def set_cookie_line(name: bytes, value: bytes, *, secure: bool, max_age: int = 0) -> bytes:
-    """Return the whole ``Set-Cookie`` line, CRLF included.
-
-    HttpOnly, SameSite=Lax, Path=/, never a Domain. ``max_age`` is in seconds, 0 means until the
-    browser closes. ``secure`` must be true for a ``__Host-`` or ``__Secure-`` name.
+    Args:
+        name: without prefix.
+        max_age_seconds: 0 until the browser closes.
 
     Raises:
-        ValueError: a name or value that no cookie may have, or a prefix that asks for ``secure``.
+        ValueError: browsers would not keep it.
     """
-    if not _COOKIE_NAME.fullmatch(name) or not _COOKIE_VALUE.fullmatch(value):
-        raise ValueError(f"not a cookie's name and value: {name!r}")
-    if len(name) + len(value) > MAX_COOKIE_BYTES:
-        raise ValueError(f"cookie {name!r} is longer than {MAX_COOKIE_BYTES} bytes")
-    if not secure and name.lower().startswith((b"__host-", b"__secure-", b"__http-")):
-        raise ValueError(f"browsers refuse cookie {name!r} without Secure")
-    line = b"Set-Cookie: " + name + b"=" + value + b"; Path=/; HttpOnly; SameSite=Lax"
-    if secure:
-        line += b"; Secure"
-    if max_age > 0:
-        line += b"; Max-Age=%d" % max_age
-    return line + b"\r\n"
+    plain, secure = (
+        CookieForm(
+            name=cookie_name(name, secure=is_secure, http_only=True, domain=None),
+            max_age_seconds=int(max_age_seconds) or None,
+            secure=is_secure,
+        )
+        for is_secure in (False, True)
+    )
+    return plain, secure
 
 
 def may_carry_cookie(

@@ -131,16 +131,6 @@ def query_value(query: bytes, name: bytes) -> bytes | None:
     return None
 
 
-def cookie_value(cookies: bytes, name: bytes) -> bytes | None:
-    """Return the value of a cookie of a Cookie field; None where it is missing or named twice."""
-    values = [
-        value.strip(b" \t")
-        for found, _, value in (each.partition(b"=") for each in cookies.split(b";"))
-        if found.strip(b" \t") == name
-    ]
-    return values[0] if len(values) == 1 else None
-
-
 def decide_class(
     status: int,
     fields: Mapping[bytes, bytes],

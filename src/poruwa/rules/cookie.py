@@ -21,6 +21,10 @@ MAX_COOKIE_BYTES: Final = 4096  # name and value (RFC 6265bis section 5.6)
 MAX_COOKIES: Final = 180  # browsers keep so many of a site; more are an attack
 MAX_FIELD_BYTES: Final = 16 * 1024
 
+_SPACE: Final = ord(" ")
+_TAB: Final = ord("\t")
+_SEMICOLON: Final = ord(";")
+_EQUALS: Final = ord("=")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 _PREFIXED: Final = re.compile(rb"__(?:host-|http-|secure-)", re.IGNORECASE)
@@ -54,14 +58,13 @@ def parse_cookies(field: bytes) -> RequestCookies:
     Raises:
         TooManyCookies: more than ``MAX_COOKIES``, or more than ``MAX_FIELD_BYTES``.
     """
-    if len(field) > MAX_FIELD_BYTES:
-        raise TooManyCookies(f"{len(field)} bytes of cookies; {MAX_FIELD_BYTES} is the most")
-    pairs = field.split(b";")
-    if len(pairs) > MAX_COOKIES:
-        raise TooManyCookies(f"{len(pairs)} cookies; {MAX_COOKIES} is the most")
+    if is_cookie_bomb(field):
+        if len(field) > MAX_FIELD_BYTES:
+            raise TooManyCookies(f"{len(field)} bytes of cookies; {MAX_FIELD_BYTES} is the most")
+        raise TooManyCookies(f"{field.count(b';') + 1} cookies; {MAX_COOKIES} is the most")
     values: dict[bytes, bytes] = {}
     duplicates: set[bytes] = set()
-    for pair in pairs:
+    for pair in field.split(b";"):
         name, equals, value = pair.partition(b"=")
         name = name.strip(b" \t")
         value = value.strip(b" \t")
@@ -75,25 +78,40 @@ def parse_cookies(field: bytes) -> RequestCookies:
     return RequestCookies(values, frozenset(duplicates))
 
 
-def lone_cookie(field: bytes, name: bytes) -> bytes | None:
-    """Return the value of a cookie whose name is there once and plainly; else None: parse it all.
+def find_cookie(field: bytes, name: bytes) -> bytes | None:
+    """Return the value of the one cookie called exactly ``name``: None for none, or two of them.
 
-    The same as ``parse_cookies`` says, in a tenth of the time.
-
-    Raises:
-        TooManyCookies: as ``parse_cookies``.
+    The same as ``parse_cookies`` says, in a tenth of the time; of a field of any length.
     """
-    if len(field) > MAX_FIELD_BYTES or field.count(b";") >= MAX_COOKIES:
-        parse_cookies(field)  # raises, with the figures
-    if field.count(name) != 1:
-        return None
+    value: bytes | None = None
     at = field.find(name)
-    after = at + len(name)
-    if field[after : after + 1] != b"=" or not (at == 0 or field[at - 2 : at] == b"; "):
-        return None
-    end = field.find(b";", after)
-    value = field[after + 1 : end if end >= 0 else len(field)].strip(b" \t")
-    return None if b"\0" in value else value
+    while at >= 0:
+        before, after = at - 1, at + len(name)
+        while before >= 0 and _is_blank(field[before]):
+            before -= 1
+        end = field.find(b";", after)
+        stop = end if end >= 0 else len(field)
+        if before < 0 or field[before] == _SEMICOLON:
+            while after < stop and _is_blank(field[after]):
+                after += 1
+            if after < stop and field[after] == _EQUALS:
+                stated = field[after + 1 : stop]
+                if b"\0" not in stated:
+                    if value is not None:
+                        return None
+                    value = stated.strip(b" \t")
+        # A later place in this pair could not be its name.
+        at = field.find(name, end + 1) if end >= 0 else -1
+    return value
+
+
+def _is_blank(byte: int) -> bool:
+    return byte in (_SPACE, _TAB)
+
+
+def is_cookie_bomb(field: bytes) -> bool:
+    """Whether no browser with our cookies alone would send so many, or so long ones."""
+    return len(field) > MAX_FIELD_BYTES or field.count(b";") >= MAX_COOKIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

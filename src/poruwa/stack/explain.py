@@ -20,7 +20,8 @@ from poruwa.gateway.local_bus import InstanceEntry, Topology
 from poruwa.gateway.passive_health import Judge
 from poruwa.gateway.selection import HASH_METHODS, NOBODY, Selector
 from poruwa.gateway.shared_state import InstanceState, SharedState
-from poruwa.rules.affinity import AffinityTable, find_cookie
+from poruwa.rules.affinity import AffinityTable
+from poruwa.rules.cookie import find_cookie
 from poruwa.rules.ejection import Standing
 from poruwa.rules.retry import SAFE_METHODS
 from poruwa.rules.routing import RouteTable, normalise_path

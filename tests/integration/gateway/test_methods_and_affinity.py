@@ -198,7 +198,7 @@ def test_affinity_cookie_over_tls_has_its_prefix(three: Three, authority: Author
     with three.gateway.connect("tls", tls=authority.context) as client:
         line = (client.get("/bound/private").get("set-cookie") or b"").decode()
         assert line.startswith(f"__Host-Http-{COOKIE}=")
-        assert line.endswith("; Secure")
+        assert "; Secure;" in line
         value = line.partition("=")[2].partition(";")[0]
         for name, is_bound in ((f"__Host-Http-{COOKIE}", True), (COOKIE, False)):
             answer = client.get("/bound/private", f"Cookie: {name}={value}\r\n")

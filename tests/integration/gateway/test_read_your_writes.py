@@ -17,7 +17,7 @@ from fakes.wire import Response
 
 AHEAD = 1_000  # changes that have not come here
 SET_COOKIE = re.compile(
-    rb"follow-seen=(\d+\.[A-Za-z0-9_=-]{24}); Path=/; HttpOnly; SameSite=Lax; Max-Age=60"
+    rb"follow-seen=(\d+\.[A-Za-z0-9_=-]{24}); Path=/; Max-Age=60; HttpOnly; SameSite=Lax"
 )
 
 

@@ -22,7 +22,7 @@ from poruwa.app.security.devices import Device, Devices
 from poruwa.app.security.key_source import SessionKeys, key_reader
 from poruwa.app.security.revocations import Revocations
 from poruwa.config.model_security import Session as Section
-from poruwa.rules.cookie import CookieForm, lone_cookie, parse_cookies
+from poruwa.rules.cookie import CookieForm, find_cookie, is_cookie_bomb, parse_cookies
 from poruwa.rules.session import (
     SESSION_ID_BYTES,
     SKEW_SECONDS,
@@ -160,14 +160,11 @@ class Sessions:
         name = self.form.name
         if name not in cookie_field:
             return NoSession.NO_COOKIE
-        token = lone_cookie(cookie_field, name)
-        if token is None:
-            cookies = parse_cookies(cookie_field)
-            if name in cookies.duplicates:
-                # Somebody planted one of them (RFC 6265bis section 8.6); nobody can tell which.
-                _logger.warning("two cookies %s in one request: neither is taken", name.decode())
-                return NoSession.DUPLICATE
-            token = cookies.values.get(name)
+        token = None if is_cookie_bomb(cookie_field) else find_cookie(cookie_field, name)
+        if token is None and name in parse_cookies(cookie_field).duplicates:
+            # Somebody planted one of them (RFC 6265bis section 8.6); nobody can tell which.
+            _logger.warning("two cookies %s in one request: neither is taken", name.decode())
+            return NoSession.DUPLICATE
         if not token:
             return NoSession.NO_COOKIE
         opened = self.keys.sealer.open(token)

@@ -1,14 +1,12 @@
-"""The affinity cookie (A4; SECURITY-CHECKS 5-8, 10)."""
+"""The affinity cookie (A4; SECURITY-CHECKS 1, 10, 46)."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from poruwa.rules.affinity import AffinityTable, find_cookie, may_carry_cookie, set_cookie_line
+from poruwa.rules.affinity import AffinityTable, affinity_forms, may_carry_cookie
 
 NAMES = ("app1", "app2", "127.0.0.1:9001")
 
@@ -45,75 +43,16 @@ def test_a_table_needs_keys(keys: list[bytes]) -> None:
         AffinityTable("app", NAMES, keys)
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        (b"sid=1", b"1"),
-        (b"a=b; sid=1; c=d", b"1"),
-        (b"a=b;sid=1;c=d", b"1"),
-        (b"a=b;\t sid= 1 ", b"1"),
-        (b"sid=", b""),
-        (b"sid=a=b", b"a=b"),
-        (b'sid="1"', b'"1"'),
-        (b"sid", None),  # a cookie without a name, whose value is "sid"
-        (b"=sid=1", None),  # check 7: nameless
-        (b"xsid=1; sidx=2", None),
-        (b"SID=1", None),  # names are case-sensitive
-        (b"x sid=1", None),
-        (b"sid=1; sid=2", None),  # check 6: tossed
-        (b"sid=1; a=b; sid=1", None),
-        (b"\xa0sid=1", None),  # check 5
-        (b"a=b; \x85sid=1", None),
-        (b"\x1fsid=1", None),
-        (b"\xe2\x80\x80sid=1", None),
-        (b'$Version=1; a="; sid=1; b="', b"1"),  # check 7: quotes do not hide a separator
-        (b"bad cookie; ;;=;\xff\xfe; sid=1; [}", b"1"),  # check 8: neighbours
-        (b"a=sid=1", None),
-        (b"a=b, sid=1", None),
-        (b"", None),
-    ],
-)
-def test_find_cookie(header: bytes, value: bytes | None) -> None:
-    assert find_cookie(header, b"sid") == value
-
-
-@given(st.binary(max_size=200))
-def test_find_cookie_never_raises_and_agrees_with_splitting(header: bytes) -> None:
-    header = header.replace(b"\0", b"sid=").replace(b"\x01", b"; ")
-    found = [
-        pair.partition(b"=")[2].strip(b" \t")
-        for part in header.split(b";")
-        if (pair := part.strip(b" \t")).startswith(b"sid=")
-    ]
-    assert find_cookie(header, b"sid") == (found[0] if len(found) == 1 else None)
-
-
-def test_line() -> None:
-    assert (
-        set_cookie_line(b"WEDDINGLK_SESSION", b"abc", secure=True, max_age=60)
-        == b"Set-Cookie: WEDDINGLK_SESSION=abc; Path=/; HttpOnly; SameSite=Lax; Secure; "
-        b"Max-Age=60\r\n"
+def test_it_is_set_for_this_host_alone_out_of_reach_of_scripts() -> None:
+    """Checks 1 and 10: prefixed where browsers keep that, which is over TLS."""
+    plain, secure = affinity_forms("who", 60.0)
+    assert plain.line(b"abc") == (
+        b"Set-Cookie: who=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Lax\r\n"
     )
-    assert b"Max-Age" not in set_cookie_line(b"a", b"b", secure=False)
-    assert b"Domain" not in set_cookie_line(b"a", b"b", secure=False)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "secure"),
-    [
-        (b"", b"x", True),
-        (b"a b", b"x", True),
-        (b"a", b"x;y", True),
-        (b"a", b"x\r\nSet-Cookie: y=1", True),
-        (b"__Host-a", b"x", False),
-        (b"__Host-Http-a", b"x", False),
-        (b"__secure-a", b"x", False),
-        (b"a", b"x" * 4096, True),
-    ],
-)
-def test_what_cannot_be_set(name: bytes, value: bytes, secure: bool) -> None:
-    with pytest.raises(ValueError):
-        set_cookie_line(name, value, secure=secure)
+    assert secure.line(b"abc") == (
+        b"Set-Cookie: __Host-Http-who=abc; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax\r\n"
+    )
+    assert b"Max-Age" not in affinity_forms("who", 0.0)[1].line(b"abc")
 
 
 @pytest.mark.parametrize(
