@@ -53,9 +53,9 @@ from poruwa.rules.changes import Changes
 from poruwa.rules.cookie import CookieForm
 from poruwa.stores.change_leases import Acknowledgement, LayerAnswer
 from poruwa.stores.change_log import ChangeLog
+from poruwa.stores.store_url import BUS_URL, CACHE_URL, store_from_environment
 from poruwa.stores.tally import Tally, tally_key
 from poruwa.stores.valkey_cache import ValkeyCache
-from poruwa.stores.valkey_connection import BUS_URL, CACHE_URL, store_from_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -28,7 +28,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -43,10 +43,7 @@ from poruwa.rules.change import Change
 from poruwa.rules.coherence_fields import AS_OF, UNSURE_FIELD
 from poruwa.rules.position import parse_position
 from poruwa.rules.purge import compile_pattern, parse_purge_url
-from poruwa.stores.change_log import ChangeLog
 from poruwa.stores.change_stats import Histogram
-from poruwa.stores.tally import Tally, tally_key
-from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
 
 if TYPE_CHECKING:
     from poruwa.config.model import Policy, ValkeyStore
@@ -56,6 +53,7 @@ if TYPE_CHECKING:
     from poruwa.gateway.gateway import Gateway
     from poruwa.gateway.stored import StoredResponse
     from poruwa.observe.metrics import GatewayMetrics
+    from poruwa.stores.change_log import ChangeLog
 
 TRUST: Final = 0
 MARK: Final = 1
@@ -143,6 +141,9 @@ class GatewayCoherence:
 
     async def start(self, policy: Policy, store: ValkeyStore) -> None:
         """Follow the log on ``store``; one that is away delays it shortly."""
+        from poruwa.stores.change_log import ChangeLog  # loads a client that needs a bus
+        from poruwa.stores.tally import Tally, tally_key
+
         rules = self._gateway.routes.cache_rules()
         if any(rule.views for rule in rules):
             self._cache.views = views = Views()
@@ -362,15 +363,8 @@ class GatewayCoherence:
             self._cache.store.drop(entry)
 
 
-async def follow_changes(gateway: Gateway, policy: Policy, environ: Mapping[str, str]) -> None:
-    """Have a worker follow the log that policy or environment name, if any.
-
-    Raises:
-        ConfigError: the environment names it by what is no URL.
-    """
-    store = store_from_environment(policy.stores.bus, BUS_URL, environ)
-    if store is None:
-        return
+async def follow_changes(gateway: Gateway, policy: Policy, store: ValkeyStore) -> None:
+    """Have a worker follow the log on ``store``."""
     gateway.read_your_writes = ReadYourWrites(gateway, policy)
     if gateway.cache is not None:
         await gateway.cache.coherence.start(policy, store)

@@ -41,11 +41,11 @@ from poruwa.rules.cookie import cookie_name, find_cookie
 from poruwa.rules.cors import is_preflight
 from poruwa.rules.rate_limit import Decision, client_bucket, quota_of, rate_limit_lines
 from poruwa.rules.retry import SAFE_METHODS
-from poruwa.stores.rate_counter import RateCounter
 from poruwa.stores.valkey_wire import Failure
 
 if TYPE_CHECKING:
     from poruwa.gateway.exchange import Exchange
+    from poruwa.stores.rate_counter import RateCounter
 
 BUCKETS_HELD: Final = 10_000  # addresses, or sessions, that a worker knows by heart, of a limit
 PREPAID_SHARE: Final = 1 / 8  # of a burst: taken off the table by all workers before its use

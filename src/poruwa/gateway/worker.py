@@ -31,6 +31,7 @@ import msgspec
 import structlog
 import uvloop
 
+from poruwa.config.model import Policy, ValkeyStore
 from poruwa.config.wire import decode_policy
 from poruwa.errors import FAILURE_PREFIX, ConfigError, PoruwaError
 from poruwa.gateway.acceptor import Acceptor
@@ -59,8 +60,7 @@ from poruwa.gateway.local_bus import (
 from poruwa.gateway.shared_state import SharedState, WorkerRow
 from poruwa.observe.access_log import AccessLog
 from poruwa.observe.logs import configure_logging
-from poruwa.stores.rate_counter import RateCounter
-from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
+from poruwa.stores.store_url import BUS_URL, store_from_environment
 
 HEARTBEAT_SECONDS = 0.1
 # Without a control process nobody would replace or end us.
@@ -202,12 +202,10 @@ class Worker:
             gateway.update_topology(self._topology)
         gateway.publish = lambda topic, payload: self._bus.send(Publish(topic, payload))
         gateway.start()
-        await follow_changes(gateway, policy, os.environ)
         bus = store_from_environment(policy.stores.bus, BUS_URL, os.environ)
-        if bus is not None and any(route.rate_limit for route in policy.routes):
-            counter = RateCounter(bus, policy.stores.coherence.namespace)
-            gateway.rate_limits.counter = counter
-            await counter.start()
+        if bus is not None:
+            await follow_changes(gateway, policy, bus)
+            await _count_for_all(gateway, policy, bus)
         if gateway.cache is not None:
             gateway.collector.start()
         else:  # what exists now lives as long as the process: no pass needs to look at it
@@ -278,6 +276,15 @@ class Worker:
             gateway.access_log.close()
         if gateway.reports is not None:
             gateway.reports.close()
+
+
+async def _count_for_all(gateway: Gateway, policy: Policy, bus: ValkeyStore) -> None:
+    """Have the limits of routes count by ``bus``, for all machines."""
+    if any(route.rate_limit for route in policy.routes):
+        from poruwa.stores.rate_counter import RateCounter  # loads a client that needs a bus
+
+        gateway.rate_limits.counter = counter = RateCounter(bus, policy.stores.coherence.namespace)
+        await counter.start()
 
 
 def _limit_idleness(gateway: Gateway, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from poruwa.config.model import Coherence, Policy, ValkeyStore
 from poruwa.stores.change_log import ChangeLog
-from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
+from poruwa.stores.store_url import BUS_URL, store_from_environment
 
 _CLOSE_SECONDS: Final = 1.0
 

@@ -38,7 +38,7 @@ from poruwa.stack.state import StateFolder, running_pid, write_atomically
 from poruwa.stack.valkey import BUS_PART, PASSWORD_VARIABLES
 from poruwa.stores.change_leases import Acknowledgement
 from poruwa.stores.change_log import ChangeLog
-from poruwa.stores.valkey_connection import BUS_URL, store_from_environment
+from poruwa.stores.store_url import BUS_URL, store_from_environment
 
 SECRET_BYTES: Final = 32
 ACKNOWLEDGED_SECONDS: Final = 15.0

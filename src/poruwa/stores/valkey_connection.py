@@ -1,9 +1,9 @@
-"""Clients of a Valkey or Redis service: from the policy and the environment to ``redis.asyncio``.
+"""Clients of a Valkey or Redis service: from the policy to ``redis.asyncio``.
 
-For the cache (L2) and the bus alike. Every call over such a client is bounded: connecting, and
-each answer, by the store's ``timeout_seconds``; a call waits as long for a free connection. Does
-not decide what a failure means: that is the breaker's business in L2 and the change log's on the
-bus.
+For the cache (L2) and the bus alike; where they are, ``stores.store_url`` says. Every call over
+such a client is bounded: connecting, and each answer, by the store's ``timeout_seconds``; a call
+waits as long for a free connection. Does not decide what a failure means: that is the breaker's
+business in L2 and the change log's on the bus.
 
 TLS (``tls = true`` or a ``valkeys://`` URL) checks the server's certificate and name against the
 system's authorities; a private authority is named with the variable ``SSL_CERT_FILE`` (OpenSSL).
@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio import UnixDomainSocketConnection as UnixConnection
@@ -24,82 +22,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from poruwa.config.address import Address, parse_address
-from poruwa.config.model import StoreMode, ValkeyStore
-from poruwa.config.setting import Secret
-from poruwa.errors import ConfigError
-
-CACHE_URL: Final = "PORUWA_CACHE_URL"
-BUS_URL: Final = "PORUWA_BUS_URL"
-"""Variables that `poruwa up` gives to instances; each overrides the nodes of its store."""
+from poruwa.config.address import parse_address
+from poruwa.config.model import ValkeyStore
 
 _Answer = TypeVar("_Answer")
 
-DEFAULT_PORT: Final = 6379
-_SCHEMES: Final = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
 _RETRY_SECONDS: Final = 0.01
-_HIGHEST_DATABASE: Final = 15
 
 # What a failed call may raise. Time-outs of redis-py are RedisErrors, those of connecting and of
 # `asyncio.timeout` are not; a closed loop's sockets raise OSError.
 FAILURES: Final = (RedisError, OSError, TimeoutError, ssl.SSLError)
-
-
-def store_from_url(url: str, store: ValkeyStore) -> ValkeyStore:
-    """Return ``store`` with the server, user, password, database and TLS that ``url`` names.
-
-    Args:
-        url: ``valkey://[user[:password]@]host[:port][/database]``, or ``valkeys://`` for TLS;
-            ``redis`` and ``rediss`` mean the same. User and password are percent-encoded.
-
-    Raises:
-        ConfigError: none of these. The message does not repeat the URL, which may hold a password.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-        is_tls = _SCHEMES[parts.scheme]
-        database = int(parts.path.strip("/") or "0")
-    except (KeyError, ValueError):
-        raise _bad_url() from None
-    is_odd = parts.query or parts.fragment or not parts.hostname
-    if is_odd or not 0 <= database <= _HIGHEST_DATABASE:
-        raise _bad_url()
-    password = parts.password
-    return replace(
-        store,
-        mode=StoreMode.SINGLE,
-        nodes=(str(Address(host=parts.hostname or "", port=port)),),
-        username=unquote(parts.username) if parts.username else None,
-        password=None if password is None else Secret("env:URL", unquote(password)),
-        database=database,
-        tls=is_tls,
-    )
-
-
-def _bad_url() -> ConfigError:
-    return ConfigError(
-        "the URL of a store is not one; write valkey://user:password@host:port/0, "
-        "or valkeys:// for TLS, with user and password percent-encoded"
-    )
-
-
-def store_from_environment(
-    store: ValkeyStore | None, variable: str, environ: Mapping[str, str]
-) -> ValkeyStore | None:
-    """Return where a store is: what ``variable`` names, else the policy's nodes, else None.
-
-    Args:
-        store: the policy's section; None where it has none.
-        variable: ``CACHE_URL`` or ``BUS_URL``.
-
-    Raises:
-        ConfigError: the variable holds no usable URL.
-    """
-    url = environ.get(variable, "")
-    if url:
-        return store_from_url(url, store or ValkeyStore())
-    return store if store is not None and store.nodes else None
 
 
 def make_client(

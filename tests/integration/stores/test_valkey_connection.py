@@ -18,13 +18,8 @@ from poruwa.config.setting import Secret
 from poruwa.rules.change import Change
 from poruwa.stores import change_scripts
 from poruwa.stores.change_log import ChangeLog
-from poruwa.stores.valkey_connection import (
-    FAILURES,
-    cancellable,
-    find_primary,
-    make_client,
-    store_from_url,
-)
+from poruwa.stores.store_url import store_from_url
+from poruwa.stores.valkey_connection import FAILURES, cancellable, find_primary, make_client
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from poruwa.app.platform import Platform
 from poruwa.config.model import DataClass, Lifetimes, MemoryStore, Policy, Scope, Stores
 from poruwa.rules.cache_class import browser_control
 from poruwa.stores.change_leases import Acknowledgement
-from poruwa.stores.valkey_connection import BUS_URL, CACHE_URL
+from poruwa.stores.store_url import BUS_URL, CACHE_URL
 
 T = TypeVar("T")
 

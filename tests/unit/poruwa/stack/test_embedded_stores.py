@@ -18,7 +18,7 @@ from poruwa.stack.valkey import (
     store_places,
     valkey_plan,
 )
-from poruwa.stores.valkey_connection import BUS_URL, CACHE_URL, store_from_url
+from poruwa.stores.store_url import BUS_URL, CACHE_URL, store_from_url
 
 _EXTERNAL = 'mode = "single"\nnodes = ["redis1:6379"]\n'
 _OTHER = 'mode = "single"\nnodes = ["redis2:6379"]\n'

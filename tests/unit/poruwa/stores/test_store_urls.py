@@ -6,7 +6,7 @@ import pytest
 
 from poruwa.config.model import StoreMode, ValkeyStore
 from poruwa.errors import ConfigError
-from poruwa.stores.valkey_connection import BUS_URL, store_from_environment, store_from_url
+from poruwa.stores.store_url import BUS_URL, store_from_environment, store_from_url
 
 POLICY = ValkeyStore(
     mode=StoreMode.PRIMARY_REPLICA, nodes=("a:1", "b:2"), timeout_seconds=0.7, retries=3, tls=True
