@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from weddinglk.database import open_database
-from weddinglk.seed.accounts import create_account_indexes, seed_accounts
+from weddinglk.seed.accounts import SEEDED, create_account_indexes, seed_accounts
 from weddinglk.seed.generator import Size
 from weddinglk.seed.loader import Outcome, seed
 
@@ -68,6 +68,9 @@ def seed_command(
         console.print("Interrupted; run again to complete it.")
         raise typer.Exit(130) from None
     typer.echo(_summary(outcome, time.monotonic() - started))
+    if password:
+        people = ", ".join(f"{email} ({role})" for _, email, _, role in SEEDED)
+        typer.echo(f"Accounts to sign in with: {people}.")
 
 
 def main() -> None:

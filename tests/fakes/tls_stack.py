@@ -158,6 +158,11 @@ class TlsStack:
         """Return what the stack and its instances said."""
         return self.log_path.read_text(errors="replace")
 
+    @property
+    def password(self) -> str:
+        """Of the accounts that the seed made."""
+        return (self.state / "seed-password").read_text().strip()
+
     def access_log(self) -> str:
         return (self.state / "logs" / "access.log").read_text(errors="replace")
 

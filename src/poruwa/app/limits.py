@@ -17,7 +17,7 @@ from typing import Final
 from poruwa.config.model import RateLimit, ValkeyStore
 from poruwa.config.problems import nearest
 from poruwa.errors import ConfigError
-from poruwa.rules.rate_limit import Decision, decide, quota_of
+from poruwa.rules.rate_limit import Decision, decide, quota_of, rate_limit_fields
 from poruwa.stores.rate_counter import RateCounter
 from poruwa.stores.valkey_wire import Failure
 
@@ -48,8 +48,8 @@ class Limiter:
         """Count a request of ``key``; return whether it is taken, and if not, for how long.
 
         Takes 0.25 s at most, with the bus frozen, and no time while it is known to be away.
-        Cancelling does not take it back. ``poruwa.rules.rate_limit.rate_limit_lines`` makes the
-        fields of an answer from what is returned; its ``arrival`` is of the clock that counted.
+        Cancelling does not take it back. ``fields`` makes the fields of an answer from what is
+        returned; its ``arrival`` is of the clock that counted.
 
         Args:
             key: whom to count: an account, a source. Kept as a hash on the bus.
@@ -66,6 +66,10 @@ class Limiter:
         self._remember(key, now + decision.reset_seconds)
         self.counts["allowed" if decision.is_allowed else "refused"] += 1
         return decision
+
+    def fields(self, decision: Decision) -> dict[str, str]:
+        """Return ``RateLimit``, ``RateLimit-Policy`` and, for a refusal, ``Retry-After``."""
+        return rate_limit_fields(self.name, self.quota, decision)
 
     def _remember(self, key: str, arrival: float) -> None:
         self._arrivals[key] = arrival

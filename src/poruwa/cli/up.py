@@ -79,6 +79,10 @@ def _show_banner(report: StackReport) -> None:
     lines += [
         f"    admin    {_shown_admin(report.admin)}",
         f"    state    {_shown_path(report.state)}",
+    ]
+    if report.seed_password is not None:
+        lines.append(f"    sign in  password in {_shown_path(report.seed_password)}")
+    lines += [
         f"    running  {', '.join(parts)}; {len(report.pids) + report.workers} processes",
         "    stop     Ctrl-C",
     ]

@@ -105,13 +105,20 @@ def rate_limit_lines(name: str, quota: Quota, decision: Decision) -> bytes:
     Args:
         name: of the limit; a String of RFC 9651 as it stands.
     """
-    lines = (
-        f'RateLimit-Policy: "{name}";q={quota.requests};w={math.ceil(quota.window_seconds)}\r\n'
-        f'RateLimit: "{name}";r={decision.remaining};t={math.ceil(decision.reset_seconds)}\r\n'
-    )
+    fields = rate_limit_fields(name, quota, decision)
+    return "".join(f"{field}: {value}\r\n" for field, value in fields.items()).encode("ascii")
+
+
+def rate_limit_fields(name: str, quota: Quota, decision: Decision) -> dict[str, str]:
+    """Return the same as names and values."""
+    window_seconds, reset_seconds = quota.window_seconds, decision.reset_seconds
+    fields = {
+        "RateLimit-Policy": f'"{name}";q={quota.requests};w={math.ceil(window_seconds)}',
+        "RateLimit": f'"{name}";r={decision.remaining};t={math.ceil(reset_seconds)}',
+    }
     if not decision.is_allowed:
-        lines += f"Retry-After: {max(math.ceil(decision.retry_seconds), 1)}\r\n"
-    return lines.encode("ascii")
+        fields["Retry-After"] = str(max(math.ceil(decision.retry_seconds), 1))
+    return fields
 
 
 def client_bucket(address: str) -> str:

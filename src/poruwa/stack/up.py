@@ -46,7 +46,7 @@ from poruwa.stack.overrides import (
     with_workers,
 )
 from poruwa.stack.sockets import bound_address, describe_listeners
-from poruwa.stack.state import StateFolder, disk_full, open_state
+from poruwa.stack.state import SEED_PASSWORD, StateFolder, disk_full, open_state
 from poruwa.stack.stopping import StopRequest, stop_on_signals
 from poruwa.stack.supervisor import PartPlan, Supervisor, describe_exit, shown_lines
 from poruwa.stack.valkey import (
@@ -90,6 +90,7 @@ class StackReport:
     urls: tuple[str, ...]
     admin: str
     state: Path
+    seed_password: Path | None  # the file; None without a seed
     database: str
     stores: dict[str, StorePlace]
     pids: dict[str, int]
@@ -306,6 +307,7 @@ class Stack:
             ),
             admin=self._admin,
             state=self._state.path,
+            seed_password=self._state.path / SEED_PASSWORD if self._policy.stack.seed else None,
             database=self._database_place,
             stores=store_places(self._policy.stores, self._embedded_stores),
             pids=self._supervisor.pids(),

@@ -8,6 +8,7 @@ what the browser holds). Writes go through the site's transactions, so that whoe
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import DuplicateKeyError
 
 from poruwa import Platform
 from weddinglk.documents import Document
@@ -23,9 +25,13 @@ from weddinglk.editor import Transactions, Writing
 from weddinglk.people.passwords import Passwords, is_outdated
 
 SHORTLIST_MAX: Final = 100  # listings; all of them are told to scripts with each page
+EMAIL_MAX: Final = 254  # characters; RFC 5321 section 4.5.3.1.3
 DEVICE_SECONDS: Final = 180 * 86_400
 _TOKEN_BYTES: Final = 24
 _CLASS: Final = "user"
+# What browsers take in a field of type email (HTML Standard, "valid email address"), with a dot.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL: Final = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
 
 
 class Role(StrEnum):
@@ -104,6 +110,27 @@ class Accounts:
         await self._with_password(account, password)
         await self._devices.delete_many({"user": account.id})
 
+    async def change_email(self, account: Account, email: str) -> bool:
+        """Store another e-mail address; False where somebody has it already.
+
+        Args:
+            email: one that ``is_email``.
+        """
+
+        async def run(writing: Writing) -> None:
+            await self._accounts.update_one(
+                {"_id": account.id},
+                {"$set": {"email": normal_email(email)}},
+                session=writing.session,
+            )
+            writing.tag(f"account:{account.id}")
+
+        try:
+            await self._transactions.run(run)
+        except DuplicateKeyError:  # by the index, so that of two at once one gets it
+            return False
+        return True
+
     async def is_current(self, account: Account) -> bool:
         """Whether the password is still the one that ``account`` was read with."""
         now = await self.of_id(account.id)
@@ -181,7 +208,12 @@ class Accounts:
 
 def normal_email(text: str) -> str:
     """Return an e-mail address as accounts are found by it."""
-    return text.strip().lower()[:254]  # RFC 5321 section 4.5.3.1.3
+    return text.strip().lower()[:EMAIL_MAX]
+
+
+def is_email(text: str) -> bool:
+    """Whether mail could be sent there, as far as the address itself says."""
+    return _EMAIL.fullmatch(normal_email(text)) is not None and len(text.strip()) <= EMAIL_MAX
 
 
 def account_document(account: Account) -> Document:

@@ -8,16 +8,9 @@ with device cookies"). Every attempt counts, before the password is looked at.
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
 
-from poruwa import Decision, client_bucket
+from poruwa import Limiter, client_bucket
 from weddinglk.people.accounts import normal_email
-
-
-class Limiter(Protocol):
-    """Counts attempts by key; ``platform.limiter`` gives one."""
-
-    async def take(self, key: str, *, cost: int = 1) -> Decision: ...
 
 
 class Guessing:
@@ -33,8 +26,10 @@ class Guessing:
         self._accounts = accounts
         self._sources = sources
 
-    async def try_(self, email: str, address: str, known_device: str | None) -> Decision:
-        """Count an attempt.
+    async def refusal(
+        self, email: str, address: str, known_device: str | None
+    ) -> dict[str, str] | None:
+        """Count an attempt; return None for one that may be made, else the fields of the 429.
 
         Args:
             address: of the client.
@@ -42,11 +37,15 @@ class Guessing:
         """
         account = _hashed(normal_email(email))
         if known_device is not None:
-            return await self._accounts.take(f"device:{account}:{_hashed(known_device)}")
-        decision = await self._sources.take(client_bucket(address))
-        if not decision.is_allowed:
-            return decision
-        return await self._accounts.take(f"account:{account}")
+            key = f"device:{account}:{_hashed(known_device)}"
+            return await _refusal(self._accounts, key)
+        refused = await _refusal(self._sources, client_bucket(address))
+        return refused or await _refusal(self._accounts, f"account:{account}")
+
+
+async def _refusal(limiter: Limiter, key: str) -> dict[str, str] | None:
+    decision = await limiter.take(key)
+    return None if decision.is_allowed else limiter.fields(decision)
 
 
 def _hashed(text: str) -> str:

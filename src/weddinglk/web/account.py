@@ -1,4 +1,4 @@
-"""One's account: where one is signed in, another password; for administrators, everybody's."""
+"""One's account: where one is signed in, another password or address; for administrators, all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from poruwa import end_other_sessions, session_of, sign_out
-from weddinglk.people.accounts import Account, Role
+from weddinglk.people.accounts import EMAIL_MAX, Account, Role, is_email
 from weddinglk.people.passwords import LEAST_CHARACTERS, MOST_CHARACTERS
 from weddinglk.web.errors import not_found
 from weddinglk.web.page import choice_of
 from weddinglk.web.private import form_of, person_of, private_page, see_other, to_sign_in
-from weddinglk.web.sign_in import refusal_of_password, too_many
+from weddinglk.web.sign_in import refusal_of_password
 from weddinglk.web.site import site_of
 
 
@@ -40,7 +40,7 @@ async def account_page(request: Request) -> Response:
         account=account,
         devices=devices,
         is_administrator=account.role is Role.ADMINISTRATOR,
-        done=request.query_params.get("done", "") == "password",
+        done=request.query_params.get("done", ""),
     )
 
 
@@ -65,27 +65,57 @@ async def sign_out_everywhere(request: Request) -> Response:
 async def password_page(request: Request) -> Response:
     """``GET /account/password``; who proved themselves long ago does so again first."""
     account = await person_of(request)
-    return _unproven(request, account) or _password(request)
+    return _unproven(request, account, "/account/password") or _password(request)
 
 
 async def post_password(request: Request) -> Response:
     """``POST /account/password``: all other sessions end, and this one gets a new id."""
     form = await form_of(request)
     account = await person_of(request)
-    unproven = _unproven(request, account)
+    unproven = _unproven(request, account, "/account/password")
     if unproven is not None or account is None:
         return unproven or to_sign_in(request, back="/account/password")
     refused = await refusal_of_password(request, account, form.get("current", ""))
     if refused is not None:
-        wrong, decision = refused
-        page = _password(request, status=422 if wrong == "password" else 429, wrong=wrong)
-        return page if wrong == "password" else too_many(page, decision)
+        page = _password(request, status=refused.status, wrong=refused.wrong)
+        page.headers.update(refused.fields)
+        return page
     wanted = form.get("new", "")
     if (wrong_with := wrong_with_password(wanted, account)) is not None:
         return _password(request, status=422, wrong=wrong_with)
     await site_of(request).accounts.change_password(account, wanted)
     await end_other_sessions(request)
     return see_other(request, "/account", done="password")
+
+
+async def email_page(request: Request) -> Response:
+    """``GET /account/email``; asks for a fresh proof as for another password."""
+    account = await person_of(request)
+    return _unproven(request, account, "/account/email") or _email(request, account)
+
+
+async def post_email(request: Request) -> Response:
+    """``POST /account/email``: all other sessions end, and this one gets a new id.
+
+    Whether somebody else has an address is told only to who is signed in, has given the right
+    password, and has tries left (``sign-in-account``); not in which words: it "cannot be used".
+    Nothing is sent to either address: WeddingLK sends no mail yet.
+    """
+    form = await form_of(request)
+    account = await person_of(request)
+    unproven = _unproven(request, account, "/account/email")
+    if unproven is not None or account is None:
+        return unproven or to_sign_in(request, back="/account/email")
+    wanted = form.get("email", "").strip()
+    refused = await refusal_of_password(request, account, form.get("current", ""))
+    if refused is not None:
+        page = _email(request, account, wanted, status=refused.status, wrong=refused.wrong)
+        page.headers.update(refused.fields)
+        return page
+    if not is_email(wanted) or not await site_of(request).accounts.change_email(account, wanted):
+        return _email(request, account, wanted, status=422, wrong="email")
+    await end_other_sessions(request)
+    return see_other(request, "/account", done="email")
 
 
 async def people_page(request: Request) -> Response:
@@ -141,19 +171,38 @@ _SYSTEMS = (
 )  # fmt: skip
 
 
-def _unproven(request: Request, account: Account | None) -> Response | None:
+def _unproven(request: Request, account: Account | None, page: str) -> Response | None:
+    """Return where somebody goes first who is not signed in, or proved themselves long ago."""
     session = session_of(request)
     if account is None or session is None:
-        return to_sign_in(request, back="/account/password")
+        return to_sign_in(request, back=page)
     if session.is_fresh():
         return None
-    back = choice_of(request).prefix + "/account/password"
-    return see_other(request, "/account/confirm", return_to=back)
+    return see_other(request, "/account/confirm", return_to=choice_of(request).prefix + page)
 
 
 def _password(request: Request, *, status: int = 200, wrong: str = "") -> Response:
     return private_page(
         request, "password.html", status=status, wrong=wrong, least=LEAST_CHARACTERS
+    )
+
+
+def _email(
+    request: Request,
+    account: Account | None,
+    wanted: str = "",
+    *,
+    status: int = 200,
+    wrong: str = "",
+) -> Response:
+    return private_page(
+        request,
+        "email.html",
+        status=status,
+        wrong=wrong,
+        account=account,
+        wanted=wanted[:EMAIL_MAX],
+        most=EMAIL_MAX,
     )
 
 
@@ -163,6 +212,8 @@ routes = [
     Route("/account/sign-out-everywhere", sign_out_everywhere, methods=["POST"]),
     Route("/account/password", password_page),
     Route("/account/password", post_password, methods=["POST"]),
+    Route("/account/email", email_page),
+    Route("/account/email", post_email, methods=["POST"]),
     Route("/account/people", people_page),
     Route("/account/people", end_sessions_of, methods=["POST"]),
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from poruwa import Decision, prove_again, security_of, session_of, sign_in, sign_out
+from poruwa import prove_again, security_of, session_of, sign_in, sign_out
 from weddinglk.people.accounts import Account
 from weddinglk.web.page import choice_of
 from weddinglk.web.private import (
@@ -43,9 +44,11 @@ async def post_sign_in(request: Request) -> Response:
     device = _device_of(request)
     if device is not None and not await accounts.is_known_device(device, email):
         device = None
-    decision = await site_of(request).guessing.try_(email, _address(request), device)
-    if not decision.is_allowed:
-        return too_many(_form(request, back, status=429, email=email, wrong="many"), decision)
+    refused = await site_of(request).guessing.refusal(email, _address(request), device)
+    if refused is not None:
+        page = _form(request, back, status=429, email=email, wrong="many")
+        page.headers.update(refused)
+        return page
     account = await accounts.proven(email, form.get("password", ""))
     if account is None:
         return _form(request, back, status=422, email=email, wrong="password")
@@ -83,27 +86,34 @@ async def post_confirm(request: Request) -> Response:
         return to_sign_in(request, back="/account")
     refused = await refusal_of_password(request, account, form.get("password", ""))
     if refused is not None:
-        wrong, decision = refused
-        page = _confirm(request, account, back, status=422 if wrong == "password" else 429,
-                        wrong=wrong)  # fmt: skip
-        return page if wrong == "password" else too_many(page, decision)
+        page = _confirm(request, account, back, status=refused.status, wrong=refused.wrong)
+        page.headers.update(refused.fields)
+        return page
     await prove_again(request)
     return _go_on(request, back)
 
 
-async def refusal_of_password(
-    request: Request, account: Account, password: str
-) -> tuple[str, Decision] | None:
-    """Return why a password of somebody signed in is not taken: ``many`` or ``password``."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a password is not taken: status and fields of the answer, and what its page says."""
+
+    status: int
+    wrong: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+async def refusal_of_password(request: Request, account: Account, password: str) -> Refusal | None:
+    """Return why a password of somebody signed in is not taken; None for the right one."""
     session = session_of(request)
     assert session is not None, "person_of found one"
     # Their own bucket: who is signed in here is no stranger, but may be somebody at their desk.
     holder = session.session_id.hex()
     site = site_of(request)
-    decision = await site.guessing.try_(account.email, _address(request), holder)
-    if not decision.is_allowed:
-        return "many", decision
-    return None if await site.accounts.is_password(account, password) else ("password", decision)
+    fields = await site.guessing.refusal(account.email, _address(request), holder)
+    if fields is not None:
+        return Refusal(429, "many", fields)
+    is_right = await site.accounts.is_password(account, password)
+    return None if is_right else Refusal(422, "password")
 
 
 def _form(
@@ -122,12 +132,6 @@ def _confirm(
     return private_page(
         request, "confirm.html", status=status, query=query, back=back, account=account, wrong=wrong
     )
-
-
-def too_many(page: Response, decision: Decision) -> Response:
-    """Return a page that says that somebody has tried too often, with until when."""
-    page.headers["Retry-After"] = str(max(math.ceil(decision.retry_seconds), 1))
-    return page
 
 
 def _go_on(request: Request, back: str) -> Response:

@@ -69,7 +69,7 @@ await withBrowser(chromium, async (browser) => {
     assert.equal(await page.locator("[data-shortlist-count]").innerText(), "1");
   });
   await step("one's own pages are accessible", async () => {
-    const pages = ["/account", "/account/password", "/shortlist", "/shortlist/keep?listing=venue:2", "/account/people"];
+    const pages = ["/account", "/account/password", "/account/email", "/shortlist", "/shortlist/keep?listing=venue:2", "/account/people"];
     for (const language of ["en", "si", "ta"]) for (const path of pages) await examine(`/${language}${path}`);
   });
   await step("signed out, pages show nobody", async () => {

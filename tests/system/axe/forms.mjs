@@ -12,6 +12,7 @@ const FORMS = {
   "/account/sign-out-everywhere": {},
   "/account/confirm": { password },
   "/account/password": { current: password, new: "a-new-password-for-the-thief" },
+  "/account/email": { current: password, email: "thief@example.com" },
   "/account/devices": { handle: "x" },
   "/account/people": { person: "c1" },
   "/shortlist/keep": { listing: "venue:5" },

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -16,6 +17,8 @@ from poruwa.app.security.devices import handle_of
 from poruwa.rules.token import Sealer
 
 RENEWALS = 100
+FORM = "application/x-www-form-urlencoded"
+NEW = "seven silver elephants"
 
 
 @pytest.mark.check(11)
@@ -152,6 +155,53 @@ def test_19_a_sensitive_act_wants_a_fresh_proof(stack: TlsStack) -> None:
     proved = token_of(stack.post("/doors/prove", token))
     assert stack.post("/doors/email", proved).text == "changed"
     assert stack.post("/doors/email").status_code == 403
+
+
+@pytest.mark.check(19)
+@pytest.mark.parametrize("page", ["/account/password", "/account/email"])
+def test_19_the_sites_sensitive_pages_send_an_old_proof_to_confirm(
+    stack: TlsStack, page: str
+) -> None:
+    now = int(time.time())
+    token = stack.token("c3", authenticated_at=now - 660, started_at=now - 660)
+    form = {"Origin": stack.origin, "Content-Type": FORM}
+    body = urlencode({"current": stack.password, "email": "x@example.com", "new": NEW}).encode()
+    for answer in (stack.get(page, token), stack.post(page, token, form, content=body)):
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/account/confirm?{urlencode({'return_to': page})}"
+    proof = urlencode({"password": stack.password, "return_to": page}).encode()
+    proved = stack.post("/account/confirm", token, form, content=proof)
+    assert proved.headers["location"] == page
+    fresh = token_of(proved)
+    assert stack.claims(fresh).session_id != stack.claims(token).session_id
+    assert stack.who(token) == {None}
+    assert stack.get(page, fresh).status_code == 200
+
+
+@pytest.mark.check(17)
+def test_17_another_address_ends_all_other_sessions(stack: TlsStack) -> None:
+    """ASVS 7.4.3; with the present password, and never one that somebody else has."""
+    form = {"Origin": stack.origin, "Content-Type": FORM}
+    here, there = stack.sign_in("v2"), stack.sign_in("v2")
+
+    def change(email: str, password: str) -> httpx.Response:
+        body = urlencode({"email": email, "current": password}).encode()
+        return stack.post("/account/email", here, form, content=body)
+
+    for email, password in (
+        ("pots@example.com", "wrong"), ("nimali@example.com", stack.password),
+        ("no address", stack.password),
+    ):  # fmt: skip
+        assert change(email, password).status_code == 422
+    assert (stack.who(here), stack.who(there)) == ({"v2"}, {"v2"})
+    answer = change(" Pots@Example.com", stack.password)
+    assert answer.status_code == 303
+    assert [stack.who(each) for each in (here, there)] == [{None}, {None}]
+    kept = token_of(answer)
+    assert stack.who(kept) == {"v2"}
+    for email, status in (("kitchen@example.com", 422), ("pots@example.com", 303)):
+        body = urlencode({"email": email, "password": stack.password}).encode()
+        assert stack.post("/sign-in", None, form, content=body).status_code == status
 
 
 @pytest.mark.check(20)

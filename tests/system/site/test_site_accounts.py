@@ -370,7 +370,7 @@ def test_the_walk_in_a_browser(stack: Stack) -> None:
     assert finished.returncode == 0, finished.stderr[-2000:]
     report = json.loads(finished.stdout)
     assert len(report["held"]) == 5
-    assert report["runs"] == 3 * 6 * 4
+    assert report["runs"] == 3 * 7 * 4
     assert report["violations"] == []
     assert report["overflow"] == []
     assert report["errors"] == []

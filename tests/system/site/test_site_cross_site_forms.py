@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent.parent / "axe"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 EMAIL = "nimali@example.com"
 ORIGINS = ("cross-site", "same-site")
-FORMS, ENCODINGS = 9, 3
+FORMS, ENCODINGS = 10, 3
 
 pytestmark = [
     pytest.mark.slow,

@@ -31,6 +31,7 @@ WALK = {
     "/about": ["/about"],
     "/account": ["/account"],
     "/account/confirm": ["/account/confirm?return_to=/account"],
+    "/account/email": ["/account/email"],
     "/account/password": ["/account/password"],
     "/account/people": ["/account/people"],
     "/compare": ["/compare", "/compare?venue=1&venue=2"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from poruwa.rules.rate_limit import Decision, Quota, decide
-from weddinglk.people.accounts import Account, Role
+from poruwa import Limiter
+from poruwa.app.limits import Limits
+from poruwa.config.model import RateLimit
+from weddinglk.people.accounts import Account, Role, is_email
 from weddinglk.people.guessing import Guessing
 from weddinglk.people.passwords import Passwords, hash_password, is_outdated
 from weddinglk.web.account import described, wrong_with_password
@@ -16,17 +18,10 @@ ACCOUNT = Account(
 )  # fmt: skip
 
 
-class Counting:
-    """Counts as the platform's limiter does, at one moment."""
-
-    def __init__(self, burst: int) -> None:
-        self._quota = Quota(requests=burst, window_seconds=3600.0, burst=burst)
-        self._arrivals: dict[str, float] = {}
-
-    async def take(self, key: str, *, cost: int = 1) -> Decision:
-        decision = decide(self._quota, self._arrivals.get(key, 0.0), 1.0, cost=cost)
-        self._arrivals[key] = decision.arrival
-        return decision
+def limiter(name: str, burst: int) -> Limiter:
+    """Return a limit as the platform has it; this process counts for itself."""
+    section = RateLimit(name=name, requests=burst, window_seconds=3600.0)
+    return Limits([section], None, "test").limiter(name)
 
 
 async def test_a_password_is_known_by_its_hash_alone() -> None:
@@ -44,15 +39,34 @@ async def test_a_password_is_known_by_its_hash_alone() -> None:
 
 async def test_the_owners_browser_has_a_bucket_of_its_own() -> None:
     """Check 54: no lockout; and an IPv6 /64 is one source."""
-    guessing = Guessing(Counting(3), Counting(5))
+    guessing = Guessing(limiter("account", 3), limiter("source", 5))
     for number in range(3):
-        assert (await guessing.try_("a@example.com", f"192.0.2.{number}", None)).is_allowed
-    assert not (await guessing.try_("A@example.com ", "192.0.2.9", None)).is_allowed
-    assert (await guessing.try_("a@example.com", "192.0.2.9", "held")).is_allowed
+        assert await guessing.refusal("a@example.com", f"192.0.2.{number}", None) is None
+    refused = await guessing.refusal("A@example.com ", "192.0.2.9", None)
+    assert refused is not None
+    assert refused["RateLimit-Policy"] == '"account";q=3;w=3600'
+    assert refused["RateLimit"].startswith('"account";r=0;t=')
+    assert 1190 <= int(refused["Retry-After"]) <= 1200  # check 55
+    assert await guessing.refusal("a@example.com", "192.0.2.9", "held") is None
     for number in range(5):
-        await guessing.try_(f"{number}@example.com", f"2001:db8::{number}", None)
-    assert not (await guessing.try_("x@example.com", "2001:db8::99", None)).is_allowed
-    assert (await guessing.try_("x@example.com", "2001:db8:0:1::1", None)).is_allowed
+        await guessing.refusal(f"{number}@example.com", f"2001:db8::{number}", None)
+    refused = await guessing.refusal("x@example.com", "2001:db8::99", None)
+    assert refused is not None
+    assert refused["RateLimit-Policy"] == '"source";q=5;w=3600'
+    assert await guessing.refusal("x@example.com", "2001:db8:0:1::1", None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("nimali@example.com", True), (" Nimali+w@Mail.Example.lk ", True), ("o'brien@a.ie", True),
+        ("nimali", False), ("@example.com", False), ("a@example", False), ("a@-b.com", False),
+        ("a b@example.com", False), ("a@b..com", False), ("a@example.com\r\nBcc: x", False),
+        ("a" * 65 + "@example.com", False), ("a@" + "b." * 150 + "com", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_an_address_looks_like(text: str, is_one: bool) -> None:
+    assert is_email(text) is is_one
 
 
 @pytest.mark.parametrize(
