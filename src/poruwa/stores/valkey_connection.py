@@ -87,12 +87,18 @@ async def cancellable(call: Awaitable[_Answer]) -> _Answer:
     """Await a call of a client so that a cancellation is never lost.
 
     Up to Python 3.11 ``asyncio.wait_for``, with which redis-py bounds its calls, swallows a
-    cancellation that comes as the answer does: a time-out around the call would not hold, and a
-    task that repeats calls could not be stopped.
+    cancellation that comes as the answer does, and a client's own time-out can take its place and
+    end as an error of the store: a time-out around the call would not hold, and a task that
+    repeats calls could not be stopped.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
-    answer = await call
+    try:
+        answer = await call
+    except Exception as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
     return answer
