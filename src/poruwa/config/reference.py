@@ -6,8 +6,8 @@ the two cannot part.
 
 from __future__ import annotations
 
+import argparse
 import inspect
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,7 +164,13 @@ def _anchor(title: str) -> str:
 
 def main() -> None:
     """Write the page where ``docs`` is: in the working directory, or where the argument says."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/configuration.md")
+    parser = argparse.ArgumentParser(
+        prog="python -m poruwa.config.reference", description="Write the page of all settings."
+    )
+    parser.add_argument(
+        "path", nargs="?", type=Path, default=Path("docs/configuration.md"), help="where to write"
+    )
+    path: Path = parser.parse_args().path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_reference(), encoding="utf-8")
 

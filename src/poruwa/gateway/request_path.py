@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from poruwa.gateway.pipeline import STAGES
@@ -52,5 +53,16 @@ def render() -> str:
     return _OPENING + "\n".join(lines + table) + "\n" + _CLOSING
 
 
+def main() -> None:
+    """Write the page where ``docs`` is: in the working directory, or where the argument says."""
+    parser = argparse.ArgumentParser(
+        prog="python -m poruwa.gateway.request_path",
+        description="Write the page of the pipeline's stages.",
+    )
+    parser.add_argument("path", nargs="?", type=Path, default=PAGE, help="where to write")
+    path: Path = parser.parse_args().path
+    path.write_text(render(), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    main()
