@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poruwa.app.assets import Asset, Assets
     from poruwa.app.cache.enhanced import CacheOptions, EnhancedCacheManager
     from poruwa.app.cache_headers import CacheHeadersMiddleware
     from poruwa.app.http_transport import BalancedTransport
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Acknowledgement",
+    "Asset",
+    "Assets",
     "BalancedTransport",
     "Blocks",
     "BusUnavailable",
@@ -106,6 +109,8 @@ _HOMES = {
     "WrittenChange": "poruwa.app.writes",
     "Change": "poruwa.rules.change",
     "Acknowledgement": "poruwa.stores.change_leases",
+    "Asset": "poruwa.app.assets",
+    "Assets": "poruwa.app.assets",
     "BalancedTransport": "poruwa.app.http_transport",  # needs the extra `client`
     "Blocks": "poruwa.app.security.inline_blocks",  # needs Jinja2
     "BusUnavailable": "poruwa.errors",

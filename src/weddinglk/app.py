@@ -115,11 +115,13 @@ def create_app(
                 ),
                 sessions=lambda: platform.sessions,
                 cookies=platform.cookies,
+                assets=platform.assets,
                 build=build,
                 public_url=public_url,
                 operator_token=operator_token,
                 content_security_policy=platform.policy.headers.content_security_policy,
             )
+            await app.state.site.static.share()  # before a page names them
             await catalogue.ready()  # builds the index now if it can, else with a later check
             behind = [
                 asyncio.create_task(declare_days_over(platform)),

@@ -30,6 +30,7 @@ import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 from starlette.applications import Starlette
 
+from poruwa.app.assets import Assets
 from poruwa.app.cache.call_form import KeyOf, full_key
 from poruwa.app.cache.layers import Layers
 from poruwa.app.cache.local_changes import LocalChanges
@@ -77,6 +78,7 @@ class Platform:
     Attributes:
         policy: as given.
         cache: objects by class and key.
+        assets: style sheets and scripts of every build (``poruwa.app.assets``).
         log: of changes, shared with all processes; None without a bus. Running the platform again
             brings another one: do not hold on to it.
 
@@ -98,6 +100,7 @@ class Platform:
         self._bus_store = store_from_environment(stores.bus, BUS_URL, environ)
         self._is_used = False
         namespace = stores.coherence.namespace
+        self.assets = Assets(self._bus_store or self._cache_store, namespace)
         self._limits = Limits(policy.rate_limits, self._bus_store, namespace)
         self._people = People(
             policy,
@@ -337,7 +340,7 @@ class Platform:
                 await layers.shared.start()
             if self.log is not None:
                 await self.log.start()
-            async with self._limits.running():
+            async with self._limits.running(), self.assets.running():
                 yield self
         finally:
             await layers.close()
@@ -407,6 +410,7 @@ class Platform:
             "is_sure": self._layers.is_sure(),
             "sessions": self._people.stats(),
             "limits": self._limits.stats(),
+            "assets": self.assets.stats(),
         }
 
     def metrics(self) -> bytes:

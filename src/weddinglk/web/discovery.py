@@ -89,7 +89,7 @@ async def favicon(request: Request) -> Response:
 
 async def static_file(request: Request) -> Response:
     """``GET /static/{fingerprint}/{name}``"""
-    return site_of(request).static.respond(request) or not_found(request)
+    return await site_of(request).static.respond(request) or not_found(request)
 
 
 def _origin(request: Request) -> str:

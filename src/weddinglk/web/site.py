@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, Template
 from starlette.requests import Request
 
-from poruwa import CookieForm, InlineBlocks, Sessions
+from poruwa import Assets, CookieForm, InlineBlocks, Sessions
 from weddinglk.art.picture import art_url, picture_url
 from weddinglk.catalogue import Catalogue
 from weddinglk.demand import Demand
@@ -68,13 +68,14 @@ def build_site(
     guessing: Guessing,
     sessions: Callable[[], Sessions],
     cookies: Mapping[str, CookieForm],
+    assets: Assets,
     build: str,
     public_url: str,
     operator_token: str,
     content_security_policy: str | None,
 ) -> Site:
     """Load texts and static files and compile every template, so that requests read no file."""
-    static = load_static_files()
+    static = load_static_files(assets)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIRECTORY),
         autoescape=True,

@@ -1,8 +1,9 @@
 """Static files: read once at start, named by their content, answered from memory.
 
-The URL is ``/static/{fingerprint}/{name}``. With the right fingerprint a response never changes
-and says so. With another one (a page of an older build during a deploy) the present file is
-served, but nobody may keep it under that name.
+The URL is ``/static/{fingerprint}/{name}``. Under it there is one content for good, and a response
+says so. A fingerprint of another build (of a page from before or after a deploy) is looked for
+where all builds keep their files (``platform.assets``); none is answered with our own file: what
+pages say of the content (``integrity``) would not be true of it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+from poruwa import Asset, Assets
 
 STATIC_DIRECTORY = Path(__file__).parent.parent / "static"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -31,22 +33,19 @@ _CSS_SPACE = re.compile(r"\s+")
 _CSS_AROUND = re.compile(r" ?([{};,]) ?")
 
 
-@dataclass(frozen=True, slots=True)
-class StaticFile:
-    """One file as it is sent."""
-
-    body: bytes
-    media_type: str
-    fingerprint: str
-    integrity: str
-
-
 class StaticFiles:
-    """All static files by name; ``css/*.css`` are joined, in their order, to ``site.css``."""
+    """All static files by name; ``css/*.css`` are joined, in their order, to ``site.css``.
 
-    def __init__(self, files: Mapping[str, StaticFile]) -> None:
+    Args:
+        files: of this build.
+        assets: the platform's, where `share` makes them available to other instances.
+    """
+
+    def __init__(self, files: Mapping[str, Asset], assets: Assets) -> None:
         self._files = files
+        self._assets = assets
         self._urls = {name: f"/static/{file.fingerprint}/{name}" for name, file in files.items()}
+        self._integrities = {name: _integrity(file.body) for name, file in files.items()}
 
     def url(self, name: str) -> str:
         """Return the fingerprinted path of ``name``.
@@ -62,16 +61,23 @@ class StaticFiles:
         Raises:
             KeyError: there is no such file.
         """
-        return self._files[name].integrity
+        return self._integrities[name]
 
-    def respond(self, request: Request) -> Response | None:
-        """Return the response to a request for ``{fingerprint}/{name}``, ``None`` if unknown."""
-        file = self._files.get(request.path_params["name"])
-        if file is None:
+    async def share(self) -> None:
+        """Make the files available to all instances; the platform goes on with it by itself."""
+        await self._assets.keep(self._files.values())
+
+    async def respond(self, request: Request) -> Response | None:
+        """Return the response to a request for ``{fingerprint}/{name}``, of whichever build.
+
+        None where no build is known to have it. Nobody may store what is answered then.
+        """
+        name = request.path_params["name"]
+        asset = await self._assets.get(request.path_params["fingerprint"], name)
+        if asset is None:
             return None
-        exact = request.path_params["fingerprint"] == file.fingerprint
-        response = self.response(request.path_params["name"])
-        response.headers["Cache-Control"] = IMMUTABLE if exact else "no-store"
+        response = _response(asset)
+        response.headers["Cache-Control"] = IMMUTABLE
         return response
 
     def response(self, name: str) -> Response:
@@ -80,19 +86,20 @@ class StaticFiles:
         Raises:
             KeyError: there is no such file.
         """
-        file = self._files[name]
-        headers = {"ETag": f'"{file.fingerprint}"', "X-Content-Type-Options": "nosniff"}
-        return Response(file.body, headers=headers, media_type=file.media_type)
+        return _response(self._files[name])
 
 
-def load_static_files(directory: Path = STATIC_DIRECTORY) -> StaticFiles:
+def load_static_files(assets: Assets, directory: Path = STATIC_DIRECTORY) -> StaticFiles:
     """Read every file of ``directory``; hidden ones and the parts of the style sheet aside."""
     style = "".join(p.read_text("utf-8") for p in sorted((directory / "css").glob("*.css")))
     bodies = {"site.css": compact_css(style).encode()}
     for path in sorted(directory.iterdir()):
         if path.is_file() and path.suffix in _MEDIA_TYPES:
             bodies[path.name] = path.read_bytes()
-    return StaticFiles({name: _static_file(name, body) for name, body in bodies.items()})
+    files = {
+        name: Asset(name, _MEDIA_TYPES[Path(name).suffix], body) for name, body in bodies.items()
+    }
+    return StaticFiles(files, assets)
 
 
 def compact_css(text: str) -> str:
@@ -100,7 +107,10 @@ def compact_css(text: str) -> str:
     return _CSS_AROUND.sub(r"\1", _CSS_SPACE.sub(" ", _CSS_COMMENT.sub("", text))).strip()
 
 
-def _static_file(name: str, body: bytes) -> StaticFile:
-    fingerprint = hashlib.blake2b(body, digest_size=8).hexdigest()
-    integrity = f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}"
-    return StaticFile(body, _MEDIA_TYPES[Path(name).suffix], fingerprint, integrity)
+def _response(asset: Asset) -> Response:
+    headers = {"ETag": f'"{asset.fingerprint}"', "X-Content-Type-Options": "nosniff"}
+    return Response(asset.body, headers=headers, media_type=asset.media_type)
+
+
+def _integrity(body: bytes) -> str:
+    return f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}"

@@ -7,7 +7,12 @@ import hashlib
 import re
 from pathlib import Path
 
-from weddinglk.web.static import STATIC_DIRECTORY, compact_css, load_static_files
+from poruwa import Assets
+from weddinglk.web.static import STATIC_DIRECTORY, StaticFiles, compact_css, load_static_files
+
+
+def load(directory: Path = STATIC_DIRECTORY) -> StaticFiles:
+    return load_static_files(Assets(None, "test"), directory)
 
 
 def test_names_change_with_content(tmp_path: Path) -> None:
@@ -17,9 +22,9 @@ def test_names_change_with_content(tmp_path: Path) -> None:
     (tmp_path / "css/10-a.css").write_text("/* note */ a { color : blue; }")
     (tmp_path / "site.js").write_text("1")
     (tmp_path / "secret.txt").write_text("no")
-    before = load_static_files(tmp_path)
+    before = load(tmp_path)
     (tmp_path / "site.js").write_text("2")
-    after = load_static_files(tmp_path)
+    after = load(tmp_path)
     assert before.url("site.css") == after.url("site.css")
     assert before.url("site.js") != after.url("site.js")
     assert before._files["site.css"].body == b"a{color : blue;}b{color: red}"
@@ -28,7 +33,7 @@ def test_names_change_with_content(tmp_path: Path) -> None:
 
 def test_pages_say_what_the_files_hold() -> None:
     """D7: the integrity of a file is the SHA-384 of the bytes that are sent."""
-    files = load_static_files()
+    files = load()
     for name in ("site.css", "site.js"):
         digest = hashlib.sha384(files._files[name].body).digest()
         assert files.integrity(name) == f"sha384-{base64.b64encode(digest).decode()}"
@@ -53,7 +58,7 @@ def test_compacting_keeps_what_css_needs() -> None:
 
 def test_the_site_is_small() -> None:
     """B10: style and script stay below 48 kB together before compression."""
-    files = load_static_files()._files
+    files = load()._files
     assert len(files["site.css"].body) + len(files["site.js"].body) < 48_000
 
 
