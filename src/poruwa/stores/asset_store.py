@@ -29,7 +29,7 @@ LIFETIME_SECONDS: Final = 30 * 86_400.0
 """What nobody keeps any more stays so long: longer than a cache or a reader holds an old page."""
 
 MOST_BYTES: Final = 16 << 20
-"""Of all files of all builds. WeddingLK's are 90 kB a build, where all of them change."""
+"""Of all files of all builds. WeddingLK's are 50 kB a build, where all of them change."""
 
 # ARGV: lifetime in ms, then name and SHA-1 of each. SHA-1 finds what is damaged or exchanged, so
 # that it is written anew; it is not what readers trust.
