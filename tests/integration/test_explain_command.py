@@ -42,6 +42,17 @@ pool = "tenants"
 [[routes]]
 path = "/old"
 redirect = {{ to = "/new" }}
+[[routes]]
+name = "edit"
+path = "/edit"
+pool = "app"
+accepts = ["application/json"]
+rate_limit = "edits"
+cors = {{ origins = ["https://partner.example"], methods = ["POST"] }}
+[rate_limits.edits]
+requests = 1000
+window = "1min"
+burst = 500
 """
 POOL = """
 [pools.{name}]
@@ -149,6 +160,57 @@ def test_the_affinity_cookie_of_a_real_answer_is_understood(site: Site) -> None:
     assert found.returncode == 0, found.stderr
     told = json.loads(found.stdout)
     assert told["bound_to"] == told["instance"] == answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/edit", {}, 200),
+        ("POST", "/edit", {}, 200),
+        ("POST", "/edit", {"Origin": "https://elsewhere.example"}, 403),
+        ("POST", "/edit", {"Origin": "https://partner.example"}, 200),
+        ("POST", "/edit", {"Origin": "https://partner.example", "Cookie": "a=b"}, 403),
+        ("PUT", "/edit", {"Origin": "https://partner.example"}, 403),
+        ("POST", "/edit", {"Origin": "http://{host}", "Sec-Fetch-Site": "same-origin"}, 200),
+        ("POST", "/edit", {"Origin": "null"}, 403),
+        ("DELETE", "/x", {"Sec-Fetch-Site": "same-site"}, 403),
+        ("POST", "/old", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", "/edit", {"Content-Type": "text/plain"}, 415),
+        ("POST", "/edit", {"Content-Type": "Application/JSON; charset=utf-8"}, 200),
+        ("GET", "/x", {"Cookie": ";".join("a=b" for _ in range(400))}, 431),
+        ("GET", "/_poruwa/metrics", {}, 404),
+        ("GET", "//_poruwa;x/metrics", {}, 404),
+        ("POST", "/_poruwa/session", {}, 404),
+        ("GET", "/old", {}, 308),
+    ],
+)
+def test_what_it_says_is_refused_is_refused(
+    site: Site, method: str, path: str, fields: dict[str, str], status: int
+) -> None:
+    """The same table asked of the gateway and of explain (checks 9, 30, 31, 34)."""
+    host = "weddinglk.test"  # the Host field that is sent
+    fields = {name: value.format(host=host) for name, value in fields.items()}
+    body = b"" if method == "GET" else b"{}"
+    sent = (
+        fields
+        if "Content-Type" in fields or not body
+        else fields | {"Content-Type": "application/json"}
+    )
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    assert site.gateway.get(path, lines, method=method, body=body).status == status
+    asked = {name.lower(): value for name, value in fields.items()}
+    told = site.ask(f"http://{host}{path}", method=method, headers=asked)
+    assert (told.get("status") or 200) == (200 if status == 308 else status)
+    assert (told["guard"]["status"] is None) == (status in (200, 308))
+
+
+def test_the_limit_of_a_route_is_told(site: Site) -> None:
+    reads, writes = site.run("/edit").stdout, site.run("/edit", "--method", "POST").stdout
+    limit = "  limit      edits: 1000 in 1min, 500 at once, per client; counted "
+    assert limit + "on this machine\n" in reads
+    assert limit + "by the bus for all machines" in writes
+    assert "  guard      passed: of no browser" in writes
+    assert "limit" not in site.run("/x").stdout
 
 
 def test_in_words(site: Site) -> None:

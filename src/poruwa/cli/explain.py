@@ -30,8 +30,8 @@ def explain(
 ) -> None:
     """Tell which instance would answer a request now, and why; nothing is sent to it.
 
-    Shows the route, the affinity cookie's word, every instance with its load, and who is down,
-    ejected or draining for which reason.
+    Shows the route, what guard and limit do, the affinity cookie's word, every instance with its
+    load, and who is down, ejected or draining for which reason.
     """
     from poruwa.stack.admin_client import send_command
 
@@ -100,8 +100,30 @@ def _cache_lines(cache: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _gate_lines(answer: dict[str, Any]) -> list[str]:
+    """Return what the request meets before the cache: guard, limit."""
+    lines = []
+    guard = answer.get("guard")
+    if guard is None:
+        lines.append("  guard      off (gateway.guard)")
+    elif guard["status"] is not None:
+        lines.append(f"  guard      refused with {guard['status']}: {guard['why']}")
+    else:
+        lines.append(f"  guard      passed: {guard['why']}")
+    limit = answer.get("limit")
+    if limit is not None:
+        lines.append(
+            f"  limit      {limit['name']}: {limit['requests']} in {limit['window']},"
+            f" {limit['burst']} at once, {limit['per']}; counted {limit['counted']}"
+        )
+    if answer.get("cookies"):
+        lines.append(f"  cookies    answers may set {', '.join(answer['cookies'])}")
+    return lines
+
+
 def _lines(answer: dict[str, Any]) -> list[str]:
     lines = [f"{answer['method']} {answer['url']}", f"  route      {answer['route'] or 'none'}"]
+    lines += _gate_lines(answer)
     if "pool" not in answer:
         return [*lines, f"  answer     {answer['why']}"]
     lines += _cache_lines(answer["cache"])

@@ -20,6 +20,7 @@ from poruwa.gateway.rate_limit import GatewayLimit
 from poruwa.gateway.security_fields import error_security_of, security_of
 from poruwa.gateway.set_cookies import SetCookies
 from poruwa.gateway.static_files import StaticFiles
+from poruwa.rules.affinity import may_bind
 from poruwa.rules.cors import is_preflight
 from poruwa.rules.latency import LatencyHistogram, patience
 from poruwa.rules.own_paths import SESSION_PATH
@@ -117,11 +118,8 @@ class GatewayRoute:
         self.learn_patience(0.0, policy.hedge)
 
     def binds(self, method: bytes) -> bool:
-        """Whether a request goes where its client's affinity cookie says, if the pool has one.
-
-        On a shared route only what no cache keeps: a copy for everybody comes from anybody.
-        """
-        return self._affinity and (not self._is_shared or method not in (b"GET", b"HEAD"))
+        """Whether a request goes where its client's affinity cookie says, if the pool has one."""
+        return self._affinity and may_bind(method, is_shared=self._is_shared)
 
     def learn(self, seconds: float) -> None:
         """Note the time to the first byte of an answer that a hedge could have been sent for."""
@@ -158,9 +156,7 @@ class GatewayRoutes:
         self._session_routes = [
             _session_route(pool, policy, pools, folder=folder) for pool in pools
         ]
-        self._canonical = {
-            alias.encode().lower(): host for host in policy.hosts for alias in host.aliases
-        }
+        self._canonical = aliases_of(policy)
 
     def find(self, host: bytes, method: bytes, path: bytes) -> int | None:
         """Return the index of a request's route, or None."""
@@ -243,16 +239,8 @@ class GatewayRoutes:
         return expand_rewrite(template, values)
 
     def canonical_host(self, host: bytes) -> Host | None:
-        """Return the host that an alias stands for; exact names first, then ``*.`` patterns."""
-        if not self._canonical:
-            return None
-        found = self._canonical.get(host)
-        if found is None and (bare := host.partition(b":")[0]) != host:
-            found = self._canonical.get(bare)
-        while found is None and b"." in host:
-            host = host.partition(b".")[2]
-            found = self._canonical.get(b"*." + host)
-        return found
+        """Return the host that an alias stands for; None for any other."""
+        return canonical_host(self._canonical, host) if self._canonical else None
 
 
 def _session_route(
@@ -293,3 +281,19 @@ def _preflighted(exchange: Exchange) -> int | None:
     requested = fields[b"access-control-request-method"]
     index = routes.find(exchange.head.host, requested, exchange.path)
     return index if index is not None and routes.route(index).cors is not None else None
+
+
+def aliases_of(policy: Policy) -> dict[bytes, Host]:
+    """Return the policy's hosts by their aliases in lower case."""
+    return {alias.encode().lower(): host for host in policy.hosts for alias in host.aliases}
+
+
+def canonical_host(aliases: Mapping[bytes, Host], host: bytes) -> Host | None:
+    """Return the host that an alias stands for; exact names first, then ``*.`` patterns."""
+    found = aliases.get(host)
+    if found is None and (bare := host.partition(b":")[0]) != host:
+        found = aliases.get(bare)
+    while found is None and b"." in host:
+        host = host.partition(b".")[2]
+        found = aliases.get(b"*." + host)
+    return found

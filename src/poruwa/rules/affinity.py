@@ -93,6 +93,14 @@ def affinity_forms(name: str, max_age_seconds: float) -> tuple[CookieForm, Cooki
     return plain, secure
 
 
+def may_bind(method: bytes, *, is_shared: bool) -> bool:
+    """Whether a request goes where its client's affinity cookie says.
+
+    On a shared route only what no cache keeps: a copy for everybody comes from anybody.
+    """
+    return not is_shared or method not in (b"GET", b"HEAD")
+
+
 def may_carry_cookie(
     method: bytes,
     status: int,

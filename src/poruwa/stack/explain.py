@@ -14,17 +14,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from poruwa.config.model import AffinityFailover, AffinityFallback, Policy, Pool, Route
+from poruwa.config.model import AffinityFailover, AffinityFallback, Policy, Pool, Route, Scope
 from poruwa.errors import ErrorSource, StackError
 from poruwa.gateway.local_bus import InstanceEntry, Topology
 from poruwa.gateway.passive_health import Judge
+from poruwa.gateway.routes import aliases_of, canonical_host
 from poruwa.gateway.selection import HASH_METHODS, NOBODY, Selector
 from poruwa.gateway.shared_state import InstanceState, SharedState
-from poruwa.rules.affinity import AffinityTable
+from poruwa.rules.affinity import AffinityTable, may_bind
 from poruwa.rules.cookie import find_cookie
 from poruwa.rules.ejection import Standing
 from poruwa.rules.retry import SAFE_METHODS
 from poruwa.rules.routing import RouteTable, normalise_path
+from poruwa.stack.explain_guard import guard_of, limit_of
 
 _SECURE_PREFIX = b"__Host-Http-"
 _STATE_WORDS = {
@@ -69,6 +71,7 @@ class Explainer:
         patience: Mapping[str, Sequence[float]],
     ) -> None:
         self._policy = policy
+        self._aliases = aliases_of(policy)
         self._entries = {pool.name: pool.instances for pool in topology.pools}
         self._shared = shared
         self._judge = judge
@@ -99,7 +102,8 @@ class Explainer:
                 source=ErrorSource.CLIENT,
                 status_hint=422,
             )
-        host = parts.netloc.encode().lower()
+        is_secure = parts.scheme == "https"
+        host = (parts.netloc or question.headers.get("host", "")).encode().lower()
         answer: dict[str, Any] = {
             "url": question.url,
             "method": question.method,
@@ -108,7 +112,24 @@ class Explainer:
         }
         table = RouteTable(self._policy.routes)
         index = table.match(host, question.method.encode(), path)
+        guard = guard_of(
+            self._policy,
+            None if index is None else self._policy.routes[index],
+            question.method,
+            question.headers,
+            origin=(b"https" if is_secure else b"http", host),
+            path=path,
+        )
+        answer["guard"] = guard
+        if guard is not None and guard["status"] is not None:
+            named = None if index is None else self._policy.routes[index]
+            answer["route"] = named and (named.name or named.path)
+            return answer | {"status": guard["status"], "why": f"the guard: {guard['why']}"}
         if index is None:
+            canonical = canonical_host(self._aliases, host)
+            if canonical is not None:
+                why = f"{host.decode()} is an alias: 308 to {canonical.name}"
+                return answer | {"route": None, "status": 308, "why": why}
             allowed = sorted(each.decode() for each in table.allowed_methods(host, path))
             why = (
                 f"the path takes {', '.join(allowed)} only" if allowed else "no route has the path"
@@ -116,11 +137,12 @@ class Explainer:
             return answer | {"route": None, "status": 405 if allowed else 404, "why": why}
         route = self._policy.routes[index]
         answer["route"] = route.name or route.path
+        answer["limit"] = limit_of(self._policy, route, question.method)
+        answer["cookies"] = list(route.cookies) or None
         own = _answered_here(route)
         if own is not None:
             return answer | {"why": own}
         pool = next(each for each in self._policy.pools if each.name == route.pool)
-        is_secure = parts.scheme == "https"
         return answer | self._in_pool(route, pool, question, path, is_secure=is_secure)
 
     def _in_pool(
@@ -212,7 +234,12 @@ class Explainer:
     ) -> tuple[int | None, str]:
         """Return the position that the affinity cookie names, and what is to say of the cookie."""
         affinity = pool.affinity
-        if affinity is None or affinity.keys is None or not route.affinity:
+        is_shared = any(
+            each.name == route.data_class and each.scope is Scope.SHARED
+            for each in self._policy.classes
+        )
+        is_used = route.affinity and may_bind(question.method.encode(), is_shared=is_shared)
+        if affinity is None or affinity.keys is None or not is_used:
             return None, "not used on this route"
         keys = [key.strip().encode() for key in affinity.keys.reveal().split(",")]
         names = [entry.name for entry in entries]

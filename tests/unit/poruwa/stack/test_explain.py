@@ -211,6 +211,52 @@ def test_what_the_gateway_answers_itself(site: Site) -> None:
     assert "pool" not in answer
 
 
+def test_hosts_aliases_and_the_host_field() -> None:
+    site = Site(
+        f"""[pools.app]
+{THREE}
+[[hosts]]
+name = "www.example.com"
+aliases = ["example.com", "*.example.org"]
+[[routes]]
+hosts = ["www.example.com"]
+path = "/*"
+pool = "app"
+"""
+    )
+    try:
+        for host in ("example.com", "example.com:8443", "any.example.org"):
+            answer = site.ask(f"http://{host}/x")
+            assert (answer["route"], answer["status"]) == (None, 308)
+            assert answer["why"] == f"{host} is an alias: 308 to www.example.com"
+        assert site.ask("/x", headers={"host": "WWW.example.com"})["route"] == "/*"
+        assert site.ask("/x", headers={"host": "example.net"})["status"] == 404
+    finally:
+        site.shared.close()
+
+
+def test_affinity_of_a_shared_route_is_for_what_no_cache_keeps() -> None:
+    site = Site(
+        f"""[pools.app]
+{THREE}
+[pools.app.affinity]
+keys = "env:KEYS"
+[classes.page]
+scope = "shared"
+lifetimes = {{ browser = "0s", gateway = "1h" }}
+[[routes]]
+path = "/*"
+pool = "app"
+data_class = "page"
+"""
+    )
+    try:
+        assert site.ask("/x")["affinity_cookie"] == "not used on this route"
+        assert "is not there" in site.ask("/x", method="POST")["affinity_cookie"]
+    finally:
+        site.shared.close()
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
