@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +18,9 @@ import httpx
 import pytest
 
 import weddinglk
+from fakes.chromium import needs_browser, run_script
 
 POLICY = Path(weddinglk.__file__).parent / "site.toml"
-AXE = Path(__file__).parent.parent / "axe"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 READY_SECONDS = 120.0
 SESSION = "__Host-Http-weddinglk.session-token"
 DEVICE = "__Host-Http-weddinglk.device"
@@ -356,19 +353,11 @@ def test_nobody_learns_which_accounts_there_are(stack: Stack) -> None:
     assert wrong.text.replace("fathima", "") == none.text.replace("nobodyy", "")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    CHROMIUM is None or shutil.which("node") is None or not (AXE / "node_modules").exists(),
-    reason="node, chromium or axe-core is not installed",
-)
+@needs_browser
 def test_the_walk_in_a_browser(stack: Stack) -> None:
     """D1, D7, check 47: hearts and counts on cached pages; 0 violations on one's own pages."""
-    finished = subprocess.run(
-        ["node", "accounts.mjs", stack.url, str(CHROMIUM), "admin@example.com", stack.password],
-        cwd=AXE, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    report = json.loads(finished.stdout)
+    further = ("admin@example.com", stack.password)
+    report = run_script("accounts.mjs", stack.url, further=further)
     assert len(report["held"]) == 5
     assert report["runs"] == 3 * 7 * 4
     assert report["violations"] == []

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from test_site_accounts import Stack
 
-FOLDER = Path(__file__).parent.parent / "axe"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+from fakes.chromium import in_a_browser, run_script
+
 EMAIL = "nimali@example.com"
 ORIGINS = ("cross-site", "same-site")
 FORMS, ENCODINGS = 10, 3
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(
-        not (FOLDER / "node_modules" / "playwright-core").exists(),
-        reason="playwright-core is not installed: npm ci in tests/system/axe",
-    ),
-]
+pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +22,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     stack = Stack(tmp_path_factory.mktemp("forms"))
     try:
         site = stack.url.replace("127.0.0.1", "localhost")
-        finished = subprocess.run(
-            ["node", "forms.mjs", site, str(CHROMIUM), EMAIL, stack.password],
-            cwd=FOLDER, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert finished.returncode == 0, finished.stderr[-2000:]
-        yield json.loads(finished.stdout)
+        yield run_script("forms.mjs", site, further=(EMAIL, stack.password))
     finally:
         stack.stop()
 

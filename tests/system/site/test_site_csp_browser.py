@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from test_site_behind_cache import Front, is_hit
 
-FOLDER = Path(__file__).parent.parent / "axe"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-TIMEOUT_SECONDS = 240
+from fakes.chromium import in_a_browser, run_script
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(
-        not (FOLDER / "node_modules" / "playwright-core").exists(),
-        reason="playwright-core is not installed: npm ci in tests/system/axe",
-    ),
-]
+pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +20,7 @@ def report(base_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         front.get("/en/venues/1")
         assert is_hit(front.get("/en/venues/1"))
-        finished = subprocess.run(
-            ["node", "csp.mjs", f"http://{front.gateway.address}", str(CHROMIUM)],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
-        assert finished.returncode == 0, finished.stderr[-2000:]
-        yield json.loads(finished.stdout)
+        yield run_script("csp.mjs", f"http://{front.gateway.address}")
     finally:
         front.stop()
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -20,11 +16,9 @@ import pytest
 from site_process import free_port, seeded_database
 from two_builds import IMMUTABLE, Instance, Page, build_of, get, instance, make_build
 
+from fakes.chromium import needs_browser, run_script
 from fakes.gateway_process import GatewayProcess
 from fakes.valkey_process import BUS, CACHE, ValkeyProcess
-
-BROWSER = Path(__file__).parent.parent / "axe/node_modules/playwright-core"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 # Nothing is kept by this gateway: every file is asked of whichever instance it chooses.
 POLICY = """
@@ -196,22 +190,13 @@ def test_each_build_serves_the_files_of_the_other_as_its_own(site: Site) -> None
         assert again.status_code == 304
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("node") is None or CHROMIUM is None or not BROWSER.exists(),
-    reason="no browser: node, chromium, and npm ci in tests/system/axe",
-)
+@needs_browser
 def test_a_browser_takes_a_page_of_one_build_with_the_files_of_the_other(site: Site) -> None:
     """D7: style and script of the page's own build apply; nothing is on the console."""
     site.instances[0].run(site.old)
     site.instances[1].run(site.new)
     urls = [each.url for each in site.instances]
-    finished = subprocess.run(
-        ["node", "deploy.mjs", *urls, str(CHROMIUM)],
-        cwd=BROWSER.parents[1], capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    assert json.loads(finished.stdout) == [
+    assert run_script("deploy.mjs", *urls) == [
         {"errors": [], "build": build.name, "style": build.name, "isLive": True}
         for build in (site.old, site.new)
     ]

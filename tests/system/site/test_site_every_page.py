@@ -6,22 +6,17 @@ Which pages there are, the application's own routes say: one that is not in the 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Route
 from test_site_accounts import POLICY, Stack
 
+from fakes.chromium import in_a_browser, run_script
 from poruwa import Platform
 from weddinglk.app import create_app
 
-FOLDER = Path(__file__).parent.parent / "axe"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 LANGUAGES = ("en", "si", "ta")
 ADMINISTRATOR = "admin@example.com"
 
@@ -49,16 +44,6 @@ NO_PAGES = ("/api/", "/art/", "/static/", "/healthz", "/robots.txt", "/sitemap.x
             "/manifest.webmanifest", "/doors/")  # fmt: skip
 NOT_THERE = "/not-there"
 
-in_a_browser = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(
-        not (FOLDER / "node_modules" / "playwright-core").exists(),
-        reason="playwright-core is not installed: npm ci in tests/system/axe",
-    ),
-]
-
 
 def test_the_walk_has_every_page() -> None:
     app = create_app(Platform.from_file(POLICY, environ={"PORUWA_SESSION_KEYS": "k" * 43}))
@@ -79,13 +64,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     try:
         paths = [path for each in WALK.values() for path in each] + [NOT_THERE]
         site = stack.url.replace("127.0.0.1", "localhost")
-        finished = subprocess.run(
-            ["node", "walk.mjs", site, str(CHROMIUM), ADMINISTRATOR, stack.password,
-             json.dumps(paths)],
-            cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert finished.returncode == 0, finished.stderr[-2000:]
-        yield json.loads(finished.stdout)
+        further = (ADMINISTRATOR, stack.password, json.dumps(paths))
+        yield run_script("walk.mjs", site, further=further)
     finally:
         stack.stop()
 
