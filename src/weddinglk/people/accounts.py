@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -98,43 +98,44 @@ class Accounts:
         if not await self._passwords.is_right(password, stored) or account is None:
             return None
         if is_outdated(account.password):
-            return await self._with_password(account, password)
+            return await self._with_password(account, password) or account
         return account
 
     async def is_password(self, account: Account, password: str) -> bool:
         """Whether it is theirs."""
         return await self._passwords.is_right(password, account.password)
 
-    async def change_password(self, account: Account, password: str) -> None:
-        """Store another password; browsers that were known are known no longer."""
-        await self._with_password(account, password)
+    async def change_password(self, account: Account, password: str) -> bool:
+        """Store another password; browsers that were known are known no longer.
+
+        Returns:
+            False where the password is no longer the one that ``account`` was read with: whoever
+            proved themselves by that one has proved nothing now.
+        """
+        if await self._with_password(account, password) is None:
+            return False
         await self._devices.delete_many({"user": account.id})
+        return True
 
     async def change_email(self, account: Account, email: str) -> bool:
-        """Store another e-mail address; False where somebody has it already.
+        """Store another e-mail address.
 
         Args:
             email: one that ``is_email``.
+
+        Returns:
+            False where somebody has it already, or the password is no longer the one that
+            ``account`` was read with.
         """
-
-        async def run(writing: Writing) -> None:
-            await self._accounts.update_one(
-                {"_id": account.id},
-                {"$set": {"email": normal_email(email)}},
-                session=writing.session,
-            )
-            writing.tag(f"account:{account.id}")
-
         try:
-            await self._transactions.run(run)
+            return await self._set(account, "email", normal_email(email))
         except DuplicateKeyError:  # by the index, so that of two at once one gets it
             return False
-        return True
 
     async def is_current(self, account: Account) -> bool:
-        """Whether the password is still the one that ``account`` was read with."""
+        """Whether address and password are still those that ``account`` was read with."""
         now = await self.of_id(account.id)
-        return now is not None and now.password == account.password
+        return now is not None and (now.email, now.password) == (account.email, account.password)
 
     async def keep(self, user_id: str, listing: str) -> bool:
         """Put a listing (``venue:12``) on a shortlist; tell whether there was room."""
@@ -177,20 +178,22 @@ class Accounts:
         account = await self.of_id(known["user"])
         return account is not None and account.email == normal_email(email)
 
-    async def _with_password(self, account: Account, password: str) -> Account:
+    async def _with_password(self, account: Account, password: str) -> Account | None:
         hashed = await self._passwords.hashed(password)
+        is_set = await self._set(account, "password", hashed)
+        return replace(account, password=hashed) if is_set else None
 
-        async def run(writing: Writing) -> None:
-            await self._accounts.update_one(
-                {"_id": account.id}, {"$set": {"password": hashed}}, session=writing.session
+    async def _set(self, account: Account, field: str, value: str) -> bool:
+        async def run(writing: Writing) -> bool:
+            outcome = await self._accounts.update_one(
+                {"_id": account.id, "password": account.password},
+                {"$set": {field: value}},
+                session=writing.session,
             )
             writing.tag(f"account:{account.id}")
+            return outcome.matched_count == 1
 
-        await self._transactions.run(run)
-        return Account(
-            id=account.id, email=account.email, name=account.name, role=account.role,
-            password=hashed,
-        )  # fmt: skip
+        return await self._transactions.run(run)
 
     async def _store(self, user_id: str, listings: tuple[str, ...], writing: Writing) -> None:
         await self._shortlists.replace_one(

@@ -47,3 +47,10 @@ async def seed_accounts(database: AsyncDatabase[Document], password: str) -> int
     if not documents:
         return 0
     return await insert_missing(accounts, documents)
+
+
+async def seeded_people(database: AsyncDatabase[Document]) -> list[str]:
+    """Return the e-mail address, as it is now, and the role of each account of the seed."""
+    ids = [id_ for id_, *_ in SEEDED]
+    found = database["accounts"].find({"_id": {"$in": ids}}).sort("_id", 1)
+    return [f"{document['email']} ({document['role']})" async for document in found]

@@ -83,7 +83,8 @@ async def post_password(request: Request) -> Response:
     wanted = form.get("new", "")
     if (wrong_with := wrong_with_password(wanted, account)) is not None:
         return _password(request, status=422, wrong=wrong_with)
-    await site_of(request).accounts.change_password(account, wanted)
+    if not await site_of(request).accounts.change_password(account, wanted):
+        return _password(request, status=422, wrong="password")
     await end_other_sessions(request)
     return see_other(request, "/account", done="password")
 
@@ -97,9 +98,11 @@ async def email_page(request: Request) -> Response:
 async def post_email(request: Request) -> Response:
     """``POST /account/email``: all other sessions end, and this one gets a new id.
 
-    Whether somebody else has an address is told only to who is signed in, has given the right
-    password, and has tries left (``sign-in-account``); not in which words: it "cannot be used".
-    Nothing is sent to either address: WeddingLK sends no mail yet.
+    An address that somebody else has is refused in the words for one that is none: it "cannot be
+    used". That it is taken can be guessed from this, as two accounts cannot share one; it is told
+    only to who is signed in, has just given the right password, and has tries left
+    (``sign-in-account``). The notice to the old address (ASVS 5.0 6.3.7), and a proof that the new
+    one is theirs, come with the mail issue: WeddingLK sends no mail yet.
     """
     form = await form_of(request)
     account = await person_of(request)

@@ -53,7 +53,7 @@ async def post_sign_in(request: Request) -> Response:
     if account is None:
         return _form(request, back, status=422, email=email, wrong="password")
     await sign_in(request, account.id, level=account.level)
-    # A new password that was stored meanwhile ended the sessions of before; this one came later.
+    # What was changed meanwhile, password or address, ended the sessions of before, not this one.
     if not await accounts.is_current(account):
         await sign_out(request)
         return _form(request, back, status=422, email=email, wrong="password")
