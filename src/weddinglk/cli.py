@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from weddinglk.database import open_database
-from weddinglk.seed.accounts import SEEDED, create_account_indexes, seed_accounts
+from weddinglk.seed.accounts import create_account_indexes, seed_accounts, seeded_people
 from weddinglk.seed.generator import Size
 from weddinglk.seed.loader import Outcome, seed
 
@@ -55,7 +55,7 @@ def seed_command(
     size = Size.SMALL if small else Size.FULL
     started = time.monotonic()
     try:
-        outcome = asyncio.run(_seed(database_url, size, day, password, console))
+        outcome, people = asyncio.run(_seed(database_url, size, day, password, console))
     except PyMongoError as error:
         reason = " ".join(str(error).split())[:200]
         console.print(
@@ -68,9 +68,8 @@ def seed_command(
         console.print("Interrupted; run again to complete it.")
         raise typer.Exit(130) from None
     typer.echo(_summary(outcome, time.monotonic() - started))
-    if password:
-        people = ", ".join(f"{email} ({role})" for _, email, _, role in SEEDED)
-        typer.echo(f"Accounts to sign in with: {people}.")
+    if people:
+        typer.echo(f"Accounts to sign in with: {', '.join(people)}.")
 
 
 def main() -> None:
@@ -78,13 +77,17 @@ def main() -> None:
     app()
 
 
-async def _seed(url: str, size: Size, anchor: date, password: str, console: Console) -> Outcome:
+async def _seed(
+    url: str, size: Size, anchor: date, password: str, console: Console
+) -> tuple[Outcome, list[str]]:
     async with open_database(url, max_pool_size=2, min_pool_size=0) as database:
         await create_account_indexes(database)
+        people: list[str] = []
         if password:
             await seed_accounts(database, password)
+            people = await seeded_people(database)
         with _Bar(console) if console.is_terminal else _Lines() as progress:
-            return await seed(database, size=size, anchor=anchor, progress=progress)
+            return await seed(database, size=size, anchor=anchor, progress=progress), people
 
 
 def _summary(outcome: Outcome, elapsed_seconds: float) -> str:

@@ -20,7 +20,7 @@ URL_VARIABLE = "TINY_SITE_DATABASE_URL"
 
 def seed() -> int:
     """Count this run, so that a second start can show that data were kept."""
-    sys.stdout.write("seeding the tiny site\n")
+    sys.stdout.write("seeding the tiny site\n3 accounts: ada, ben, cleo\n")
     sys.stdout.flush()
     client: MongoClient[dict[str, Any]] = MongoClient(os.environ[URL_VARIABLE])
     client.get_default_database().runs.insert_one({"pid": os.getpid()})

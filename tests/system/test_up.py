@@ -179,16 +179,22 @@ def test_start_serve_stop_and_start_again_with_the_data_kept(stack: Stack) -> No
         assert "tiny is ready after" in output
         assert "http://localhost:" in output
         assert "Ctrl-C" in output
+        banner = output.partition("tiny is ready after")[2]
+        assert "    seed     3 accounts: ada, ben, cleo\n" in banner
+        assert f"password in {Path('state') / 'seed-password'}\n" in banner
+        assert (stack.state / "seed-password").read_text().strip() not in output
     assert not any(is_running(pid) for pid in pids)
     assert not (stack.state / "stack.json").exists()
     secrets = (stack.state / "secrets").read_text()
+    stack.environ["TINY_SITE_SEED_PASSWORD"] = "of their own"
     with stack.running() as process:
         wait_ready(stack, process)
         assert httpx.get(stack.url("/runs")).text == "2"  # the seed ran on the same data
         assert (stack.state / "secrets").read_text() == secrets
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=STOP_SECONDS)
+        output, _ = process.communicate(timeout=STOP_SECONDS)
         assert process.returncode == 0
+        assert "seed-password" not in output  # what is in the file signs nobody in
 
 
 @contextlib.asynccontextmanager

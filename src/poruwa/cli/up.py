@@ -80,8 +80,11 @@ def _show_banner(report: StackReport) -> None:
         f"    admin    {_shown_admin(report.admin)}",
         f"    state    {_shown_path(report.state)}",
     ]
+    if report.seed_said:
+        lines.append(f"    seed     {report.seed_said}")
     if report.seed_password is not None:
-        lines.append(f"    sign in  password in {_shown_path(report.seed_password)}")
+        where = _shown_path(report.seed_password)
+        lines.append(f"    sign in  where the seed made accounts: with the password in {where}")
     lines += [
         f"    running  {', '.join(parts)}; {len(report.pids) + report.workers} processes",
         "    stop     Ctrl-C",

@@ -61,8 +61,13 @@ def application_environment(
         environment[f"{prefix}_DATABASE_URL"] = database_url
         environment[f"{prefix}_BUILD"] = policy.site.build
         environment.setdefault(f"{prefix}_OPERATOR_TOKEN", operator_token)
-        environment.setdefault(f"{prefix}_SEED_PASSWORD", seed_password)
+        environment.setdefault(seed_password_name(import_path), seed_password)
     return environment
+
+
+def seed_password_name(import_path: str) -> str:
+    """Return the variable in which a seed finds the password for the accounts that it makes."""
+    return f"{package_of(import_path).upper()}_SEED_PASSWORD"
 
 
 def socket_path(sockets: Path, name: str) -> Path:

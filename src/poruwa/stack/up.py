@@ -35,6 +35,7 @@ from poruwa.stack.generated import generated_secret_names, kept_in
 from poruwa.stack.instances import (
     application_environment,
     instance_plan,
+    seed_password_name,
     socket_path,
     until_healthy,
 )
@@ -90,7 +91,8 @@ class StackReport:
     urls: tuple[str, ...]
     admin: str
     state: Path
-    seed_password: Path | None  # the file; None without a seed
+    seed_said: str  # its last line; empty without a seed
+    seed_password: Path | None  # the file; None where the seed was given no password out of it
     database: str
     stores: dict[str, StorePlace]
     pids: dict[str, int]
@@ -157,6 +159,8 @@ class Stack:
         self._is_ready = False
         self._database_url = ""
         self._database_place = ""  # without user and password
+        self._seed_said = ""
+        self._seed_password: Path | None = None
         self._embedded_stores: list[EmbeddedStore] = []
 
     async def run(self) -> None:
@@ -258,6 +262,9 @@ class Stack:
             child.kill()
         if code:
             raise StackError(f"{_SEED_PART} {describe_exit(code)}.{shown_lines(child.last_lines)}")
+        self._seed_said = child.last_lines[-1] if child.last_lines else ""
+        if environment.get(seed_password_name(call)) == self._state.seed_password():
+            self._seed_password = self._state.path / SEED_PASSWORD
 
     def _gateway_plan(self) -> PartPlan:
         inherited = {**self._sockets.listeners, **self._sockets.for_operators}
@@ -307,7 +314,8 @@ class Stack:
             ),
             admin=self._admin,
             state=self._state.path,
-            seed_password=self._state.path / SEED_PASSWORD if self._policy.stack.seed else None,
+            seed_said=self._seed_said,
+            seed_password=self._seed_password,
             database=self._database_place,
             stores=store_places(self._policy.stores, self._embedded_stores),
             pids=self._supervisor.pids(),
