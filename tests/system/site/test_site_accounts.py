@@ -372,6 +372,31 @@ def test_the_password_of_the_seed_is_its_owners_alone(stack: Stack) -> None:
     assert stack.password not in stack.log.read_text(errors="replace")
 
 
+def assert_told_how_long(refused: httpx.Response, limit: str, quota: str) -> None:
+    """Check 55: the limit that refused, beside that of the route, which did not."""
+    assert int(refused.headers["retry-after"]) > 0
+    policies = refused.headers.get_list("ratelimit-policy", split_commas=True)
+    assert f'"{limit}";{quota}' in policies
+    limits = refused.headers.get_list("ratelimit", split_commas=True)
+    assert any(re.fullmatch(rf'"{limit}";r=0;t=\d+', each) for each in limits), limits
+    assert any(each.startswith('"person";r=') for each in limits), limits
+
+
+@pytest.mark.parametrize("path", ["/account/confirm", "/account/password", "/account/email"])
+def test_guesses_of_somebody_signed_in_are_bounded_and_told_how_long(
+    stack: Stack, path: str
+) -> None:
+    """Check 55; each session has its own count, so that another browser of theirs goes on."""
+    here, there = signed_in(stack, "fathima@example.com"), signed_in(stack, "fathima@example.com")
+    fields = {"password": "wrong", "current": "wrong", "email": "d@example.com"}
+    fields["csrf_token"] = here.token()
+    statuses = [here.post(path, **fields).status_code for _ in range(40)]
+    assert statuses[:30] == [422] * 30
+    assert set(statuses[30:]) <= {422, 429}  # one more a minute
+    assert_told_how_long(here.post(path, **fields), "sign-in-account", "q=60;w=3600")
+    assert there.post(path, **{**fields, "csrf_token": there.token()}).status_code == 422
+
+
 def test_guesses_are_bounded_and_the_owner_is_not_locked_out(stack: Stack) -> None:
     """Check 54: a browser in which the owner signed in before has its own bucket."""
     email = "tharini@example.com"
@@ -386,8 +411,9 @@ def test_guesses_are_bounded_and_the_owner_is_not_locked_out(stack: Stack) -> No
         seen = list(threads.map(guess, range(200)))
     assert set(seen) == {422, 429}
     refused = Browser(stack).sign_in(email, stack.password)
-    assert refused.status_code == 429
-    assert int(refused.headers["retry-after"]) > 0
+    assert refused.status_code == 429  # by its address, which guessed the most
+    assert "no-store" in refused.headers["cache-control"]
+    assert_told_how_long(refused, "sign-in-source", "q=300;w=3600")
     assert owner.sign_in(email, stack.password).status_code == 303
     stolen = Browser(stack)
     stolen.cookies = {DEVICE: owner.cookies[DEVICE]}
