@@ -73,7 +73,7 @@ class Guard:
     def __init__(self, route: Route, policy: Policy) -> None:
         self.is_rewritten = route.rewrite is not None
         self.accepts = frozenset(each.lower().encode() for each in route.accepts)
-        self._accept_line = b"Accept: " + ", ".join(route.accepts).encode() + b"\r\n"
+        self._accept_line = b": " + ", ".join(route.accepts).encode() + b"\r\n"
         self._is_csrf_checked = policy.csrf.enabled
         self._origins = WantedOrigins(policy.csrf.trusted_origins, route.cors)
 
@@ -89,8 +89,9 @@ class Guard:
         if self.accepts and exchange.framing != 0:
             stated = exchange.head.field(b"content-type") or b""
             if stated.partition(b";")[0].strip(b" \t").lower() not in self.accepts:
-                # RFC 9110 section 15.5.16: what would be accepted.
-                exchange.response_lines += self._accept_line
+                # What would be accepted: RFC 9110 section 15.5.16, RFC 5789 section 2.2.
+                name = b"Accept-Patch" if exchange.method == b"PATCH" else b"Accept"
+                exchange.response_lines += name + self._accept_line
                 _refuse(exchange, 415, "type-not-accepted")
                 return True
         return False

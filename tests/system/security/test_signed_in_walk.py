@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from fakes.every_response import PAGES
 from fakes.tls_stack import SESSION, TlsStack
 
 VISITORS = 10
+CONNECTIONS = 64  # above 56 of them a worker of two accepts no more (gateway.acceptor)
 USERS = 50
 PRIVATE = ("/doors/me", "/doors/account", "/_poruwa/session", "/doors/devices")
 
@@ -21,9 +23,22 @@ def is_hit(response: httpx.Response) -> bool:
     return "; hit" in response.headers.get("cache-status", "")
 
 
+def fill_every_worker(stack: TlsStack) -> None:
+    """Ask for all pages by so many connections at once that each worker has some of them.
+
+    A worker's first answer to a page is no hit even where a sibling has it, and which worker
+    accepts a visitor is chance: it would decide more than two points.
+    """
+    stack.run("purge", "--pattern", "/*")
+    with ExitStack() as held:
+        clients = [held.enter_context(stack.client()) for _ in range(CONNECTIONS)]
+        for path in PAGES:
+            for client in clients:
+                assert client.get(path).status_code == 200, path
+
+
 def hit_rate(stack: TlsStack, tokens: list[str | None]) -> float:
     """Return the share of hits when visitors, one after the other, walk the 20 pages."""
-    stack.run("purge", "--pattern", "/*")
     hits: list[bool] = []
     for token in tokens:
         fields = {} if token is None else {"Cookie": f"{SESSION}={token}"}
@@ -39,10 +54,11 @@ def hit_rate(stack: TlsStack, tokens: list[str | None]) -> float:
 def test_a_signed_in_walk_has_the_hit_rate_of_a_signed_out_one(stack: TlsStack) -> None:
     """Within two points; also for sessions that are due for renewal."""
     assert len(PAGES) == 20
+    fill_every_worker(stack)
     signed_out = hit_rate(stack, [None] * VISITORS)
     signed_in = hit_rate(stack, [stack.sign_in(f"visitor{n}") for n in range(VISITORS)])
     due = hit_rate(stack, [stack.token(f"due{n}", days_ago=25) for n in range(VISITORS)])
-    assert signed_out > 0.7
+    assert signed_out > 0.98
     assert abs(signed_in - signed_out) <= 0.02
     assert abs(due - signed_out) <= 0.02
 
