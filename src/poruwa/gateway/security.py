@@ -74,21 +74,11 @@ def _make_forwarding(client: ClientConnection, host: bytes) -> None:
 def _believe_forwarding(exchange: Exchange) -> None:
     """Take address, scheme and host from the fields of a trusted hop."""
     client = exchange.client
-    values: dict[bytes, list[bytes]] = {}
-    for name, value in exchange.head.lines():
-        if name == b"forwarded" or name.startswith(b"x-forwarded-"):
-            values.setdefault(name, []).append(value)
     view = client_view(
         client.peer_host or None,
         b"https" if client.is_tls else b"http",
         client.listener_port,
-        ForwardingFields(
-            x_forwarded_for=values.get(b"x-forwarded-for", ()),
-            forwarded=values.get(b"forwarded", ()),
-            x_forwarded_proto=values.get(b"x-forwarded-proto", ()),
-            x_forwarded_host=values.get(b"x-forwarded-host", ()),
-            x_forwarded_port=values.get(b"x-forwarded-port", ()),
-        ),
+        ForwardingFields.of(exchange.head.lines()),
         exchange.gateway.trusted,
     )
     exchange.client_address = view.address

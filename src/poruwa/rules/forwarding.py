@@ -140,6 +140,21 @@ class ForwardingFields:
     x_forwarded_host: Sequence[bytes] = ()
     x_forwarded_port: Sequence[bytes] = ()
 
+    @classmethod
+    def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> ForwardingFields:
+        """Return those among a request's fields, whose names are in lower case."""
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+                values.setdefault(name, []).append(value)
+        return cls(
+            x_forwarded_for=values.get(b"x-forwarded-for", ()),
+            forwarded=values.get(b"forwarded", ()),
+            x_forwarded_proto=values.get(b"x-forwarded-proto", ()),
+            x_forwarded_host=values.get(b"x-forwarded-host", ()),
+            x_forwarded_port=values.get(b"x-forwarded-port", ()),
+        )
+
 
 def client_address(
     peer: str | None,

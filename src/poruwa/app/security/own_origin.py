@@ -35,7 +35,7 @@ def sent_to(
     peer = peer_of(scope)
     if not trusted.contains(peer):
         return scheme, host
-    view = client_view(peer, scheme, 0, _forwarding_of(scope), trusted)
+    view = client_view(peer, scheme, 0, ForwardingFields.of(scope["headers"]), trusted)
     return view.scheme, host if view.host is None else view.host
 
 
@@ -51,20 +51,6 @@ def peer_of(scope: Scope) -> str | None:
     if server is not None and server[1] is None:
         return None
     return "" if client is None or not client[1] else str(client[0])
-
-
-def _forwarding_of(scope: Scope) -> ForwardingFields:
-    values: dict[bytes, list[bytes]] = {}
-    for name, value in scope["headers"]:
-        if name == b"forwarded" or name.startswith(b"x-forwarded-"):
-            values.setdefault(name, []).append(value)
-    return ForwardingFields(
-        x_forwarded_for=values.get(b"x-forwarded-for", ()),
-        forwarded=values.get(b"forwarded", ()),
-        x_forwarded_proto=values.get(b"x-forwarded-proto", ()),
-        x_forwarded_host=values.get(b"x-forwarded-host", ()),
-        x_forwarded_port=values.get(b"x-forwarded-port", ()),
-    )
 
 
 def checked_origin(text: str, name: str) -> bytes:
