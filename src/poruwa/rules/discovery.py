@@ -247,7 +247,13 @@ def _parse_line(raw: bytes) -> FoundInstance | None:
     if not words:
         return None
     FORMS["upstream"].check(words[0])
-    address = _spelt(parse_address(words[0]))
+    parsed = parse_address(words[0])
+    address = _spelt(parsed)
+    if not parsed.is_unix and address.startswith("unix:"):
+        raise ValueError(
+            f"{words[0]!r} would be taken for a Unix socket; write the host's whole name, or its "
+            "IP address"
+        )
     options: dict[str, str] = {}
     for word in words[1:]:
         key, equals, value = word.partition("=")

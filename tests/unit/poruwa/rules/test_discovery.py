@@ -222,6 +222,8 @@ def test_a_file_of_comments_lists_nobody() -> None:
         (b":3000", "names no host and port to connect to"),
         (b"10.0.0.1:99999", "ports go from 0 to 65535"),
         (b"2001:db8::1:80", "without brackets"),
+        (b"unix.:2", "would be taken for a Unix socket"),
+        (b"UNIX:2", "would be taken for a Unix socket"),
         (b"10.0.0.1:80 wieght=3", "'wieght=3' is not known here; write weight=N or name=X"),
         (b"10.0.0.1:80 10.0.0.2:80", "is not known here"),
         (b"10.0.0.1:80 weight", "is not known here"),
