@@ -33,8 +33,6 @@ from poruwa.rules.cookie import MAX_COOKIES, MAX_FIELD_BYTES, is_cookie_bomb
 from poruwa.rules.csrf import (
     CsrfVerdict,
     WantedOrigins,
-    cannot_be_forged,
-    judge_origin,
     origin_of,
 )
 from poruwa.rules.own_paths import REPORTS_PATH, SESSION_PATH, is_own_path
@@ -99,18 +97,13 @@ class Guard:
     def verdict(self, exchange: Exchange) -> CsrfVerdict:
         """Return what a request's fields say of where it comes from."""
         head = exchange.head
-        origin = head.field(b"origin")
-        has_cookies = head.has_any(_COOKIE)
-        authorization = head.field(b"authorization")
-        return judge_origin(
+        return self._origins.judge(
             exchange.method,
             own_origin=own_origin(exchange),
-            origin=origin,
+            origin=head.field(b"origin"),
             fetch_site=head.field(b"sec-fetch-site"),
-            has_cookies=has_cookies and not cannot_be_forged(authorization),
-            trusted=self._origins.of(
-                exchange.method, origin, has_cookies=has_cookies, authorization=authorization
-            ),
+            has_cookies=head.has_any(_COOKIE),
+            authorization=head.field(b"authorization"),
             is_handshake=exchange.is_upgrade,
         )
 

@@ -157,6 +157,34 @@ class WantedOrigins:
             return self._trusted | {origin}
         return self._trusted
 
+    def judge(
+        self,
+        method: bytes,
+        *,
+        own_origin: bytes,
+        origin: bytes | None,
+        fetch_site: bytes | None,
+        has_cookies: bool,
+        authorization: bytes | None,
+        is_handshake: bool,
+        further: frozenset[bytes] = frozenset(),
+    ) -> CsrfVerdict:
+        """Return ``judge_origin`` of a request, with these origins trusted.
+
+        Args:
+            further: others that are trusted as well, in lower case.
+        """
+        trusted = self.of(method, origin, has_cookies=has_cookies, authorization=authorization)
+        return judge_origin(
+            method,
+            own_origin=own_origin,
+            origin=origin,
+            fetch_site=fetch_site,
+            has_cookies=has_cookies and not cannot_be_forged(authorization),
+            trusted=trusted | further,
+            is_handshake=is_handshake,
+        )
+
 
 def cannot_be_forged(authorization: bytes | None) -> bool:
     """Whether a request's credentials are of a kind that no page makes a browser send by itself.

@@ -111,7 +111,10 @@ class Explainer:
             "path": path.decode(),
         }
         table = RouteTable(self._policy.routes)
-        index = table.match(host, question.method.encode(), path)
+        canonical = canonical_host(self._aliases, host)
+        index = None  # an alias's requests have no route
+        if canonical is None:
+            index = table.match(host, question.method.encode(), path)
         guard = guard_of(
             self._policy,
             None if index is None else self._policy.routes[index],
@@ -126,7 +129,6 @@ class Explainer:
             answer["route"] = named and (named.name or named.path)
             return answer | {"status": guard["status"], "why": f"the guard: {guard['why']}"}
         if index is None:
-            canonical = canonical_host(self._aliases, host)
             if canonical is not None:
                 why = f"{host.decode()} is an alias: 308 to {canonical.name}"
                 return answer | {"route": None, "status": 308, "why": why}

@@ -12,8 +12,6 @@ from poruwa.rules.cookie import is_cookie_bomb
 from poruwa.rules.csrf import (
     CsrfVerdict,
     WantedOrigins,
-    cannot_be_forged,
-    judge_origin,
     origin_of,
 )
 from poruwa.rules.own_paths import REPORTS_PATH, SESSION_PATH, is_own_path
@@ -65,20 +63,14 @@ def guard_of(
         return _passes(_WORDS[CsrfVerdict.SAFE])
     word = "not asked where it is from: csrf.enabled is false"
     if policy.csrf.enabled:
-        stated, authorization = fields.get("origin"), fields.get("authorization")
         wanted = WantedOrigins(policy.csrf.trusted_origins, None if route is None else route.cors)
-        verdict = judge_origin(
+        verdict = wanted.judge(
             method.encode(),
             own_origin=origin_of(*origin),
-            origin=stated,
+            origin=fields.get("origin"),
             fetch_site=fields.get("sec-fetch-site"),
-            has_cookies=cookie is not None and not cannot_be_forged(authorization),
-            trusted=wanted.of(
-                method.encode(),
-                stated,
-                has_cookies=cookie is not None,
-                authorization=authorization,
-            ),
+            has_cookies=cookie is not None,
+            authorization=fields.get("authorization"),
             is_handshake=is_handshake,
         )
         if verdict.is_refused:

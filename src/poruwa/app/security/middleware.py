@@ -46,8 +46,7 @@ from poruwa.rules.cookie import TooManyCookies
 from poruwa.rules.csrf import (
     SAFE_METHODS,
     CsrfVerdict,
-    cannot_be_forged,
-    judge_origin,
+    WantedOrigins,
     origin_of,
 )
 from poruwa.rules.security_headers import SecurityFields
@@ -64,6 +63,8 @@ NO_TOKEN: Final = "Reload the page and send the form again: its token is missing
 TOO_LARGE: Final = "The form is too large."
 TWO_READINGS: Final = "This address could be read in two ways."
 WRONG_TYPE: Final = "A body of this type is not taken here."
+
+_NO_OTHERS: Final = WantedOrigins((), None)
 
 _logger = logging.getLogger("poruwa.app")
 
@@ -195,20 +196,16 @@ class SecurityMiddleware:
         own = self._own_origin
         if own is None:
             own = origin_of(*sent_to(scope, headers, self._proxies))
-        origin, authorization = headers.get(b"origin"), headers.get(b"authorization")
-        has_cookies, trusted = b"cookie" in headers, self._trusted
-        if known.route is not None:
-            trusted |= known.route.rule_or_site.origins.of(
-                method, origin, has_cookies=has_cookies, authorization=authorization
-            )
-        verdict = judge_origin(
+        origins = _NO_OTHERS if known.route is None else known.route.rule_or_site.origins
+        verdict = origins.judge(
             method,
             own_origin=own,
-            origin=origin,
+            origin=headers.get(b"origin"),
             fetch_site=headers.get(b"sec-fetch-site"),
-            has_cookies=has_cookies and not cannot_be_forged(authorization),
-            trusted=trusted,
+            has_cookies=b"cookie" in headers,
+            authorization=headers.get(b"authorization"),
             is_handshake=is_handshake,
+            further=self._trusted,
         )
         if headers.get(GATEWAY_VERDICT) == TOKEN_NEEDED and not verdict.is_refused:
             verdict = CsrfVerdict.TOKEN_NEEDED

@@ -235,6 +235,18 @@ pool = "app"
         site.shared.close()
 
 
+def test_an_alias_is_redirected_whatever_hosts_its_paths_route_takes() -> None:
+    site = Site(
+        f'[pools.app]\n{THREE}[[hosts]]\nname = "www.example.com"\naliases = ["example.com"]\n'
+        '[[routes]]\npath = "/*"\npool = "app"\n'
+    )
+    try:
+        assert site.ask("http://example.com/x")["status"] == 308
+        assert site.ask("http://www.example.com/x")["route"] == "/*"
+    finally:
+        site.shared.close()
+
+
 def test_affinity_of_a_shared_route_is_for_what_no_cache_keeps() -> None:
     site = Site(
         f"""[pools.app]
